@@ -1,0 +1,1 @@
+"""The programs that rows are compared with, set up as their manuals say."""

@@ -1,0 +1,42 @@
+"""``RESULTS.md`` from the figures of the last full runs."""
+
+import os
+import platform
+from collections.abc import Sequence
+from pathlib import Path
+
+from bench import measure
+
+TARGET = Path(__file__).with_name("RESULTS.md")
+
+
+def write(names: Sequence[str]) -> None:
+    """Write the table of every row that has figures; rough ones are marked."""
+    lines = [
+        "# Results",
+        "",
+        "Written by `python -m bench --write`; `README.md` beside it says how each row is measured. Medians of several",
+        "rounds; the peer ran in the same run on the same machine. Quote ratios rather than times.",
+        "",
+        f"Machine: {machine()}.",
+    ]
+    for name in names:
+        found = measure.load(name)
+        if found is None:
+            continue
+        quick, measures = found
+        lines += ["", f"## {name}" + (" (quick run: rough)" if quick else ""), "", measure.table(measures).rstrip("\n")]
+        if more := measure.load_text(name):
+            lines += ["", more.rstrip("\n")]
+    TARGET.write_text("\n".join(lines) + "\n")
+
+
+def machine() -> str:
+    """What the figures depend on, without the machine's name."""
+    model = "unknown processor"
+    for line in Path("/proc/cpuinfo").read_text().splitlines():
+        if line.startswith("model name"):
+            model = line.partition(":")[2].strip()
+            break
+    memory = int(Path("/proc/meminfo").read_text().split()[1]) // 1024 // 1024
+    return f"{os.cpu_count()} cores ({model}), {memory} GiB, Python {platform.python_version()}, ext4 on a loop device"

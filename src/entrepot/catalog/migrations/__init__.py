@@ -1,0 +1,1 @@
+"""Alembic's folder. One file a revision under ``versions``; ``entrepot.catalog.revision`` runs them."""

@@ -1,0 +1,138 @@
+"""What only the kernel knows about a volume: who holds deleted files on it open, and whether it is ours alone.
+
+Reads /proc, which is no disk: not through ``disk.fs``, whose calls are counted and failed by tests.
+"""
+
+import os
+from collections.abc import Iterable
+from dataclasses import dataclass
+from pathlib import Path
+
+PROCESSES_MAX = 4096
+DESCRIPTORS_MAX = 65_536
+_DELETED = " (deleted)"
+_BLOCK_BYTES = 512
+
+
+@dataclass(frozen=True, slots=True)
+class DeletedFile:
+    """A file without a name that a process holds open. ``size_bytes`` is what it takes on the volume."""
+
+    pid: int
+    process: str
+    fd: int
+    path: str
+    inode: int
+    size_bytes: int
+
+
+def family(pid: int) -> list[int]:
+    """A process and its living descendants, itself first. Processes that end meanwhile are left out."""
+    children: dict[int, list[int]] = {}
+    for each in processes():
+        try:
+            with open(f"/proc/{each}/stat", "rb", 0) as file:
+                fields = file.read(1024).rpartition(b")")[2].split()
+        except OSError:
+            continue
+        children.setdefault(int(fields[1]), []).append(each)
+    found = [pid]
+    for each in found:  # grows while it is walked: breadth first
+        found += children.get(each, [])
+    return found
+
+
+def processes() -> list[int]:
+    """Every process that this one may see, at most :data:`PROCESSES_MAX`."""
+    return [int(name) for name in os.listdir("/proc") if name.isdigit()][:PROCESSES_MAX]
+
+
+def deleted_files(pids: Iterable[int], device: int) -> list[DeletedFile]:
+    """Files on the file system ``device`` that have no name left and are open in these processes, each once, for the
+    first process that holds it. What this process may not look into is left out.
+    """
+    found: dict[int, DeletedFile] = {}
+    left = DESCRIPTORS_MAX
+    for pid in pids:
+        try:
+            names = os.listdir(f"/proc/{pid}/fd")[:left]
+        except OSError:
+            continue
+        left -= len(names)
+        for name in names:
+            link = f"/proc/{pid}/fd/{name}"
+            try:
+                target = os.readlink(link)
+                if not target.endswith(_DELETED):
+                    continue
+                facts = os.stat(link)
+            except OSError:
+                continue
+            if facts.st_dev == device and facts.st_nlink == 0 and facts.st_ino not in found:
+                path, size = target.removesuffix(_DELETED), facts.st_blocks * _BLOCK_BYTES
+                found[facts.st_ino] = DeletedFile(pid, _name(pid), int(name), path, facts.st_ino, size)
+    return list(found.values())
+
+
+def open_inodes(pids: Iterable[int], device: int) -> frozenset[int]:
+    """Inodes on the file system ``device`` that are open in these processes, as far as this one may look."""
+    found: set[int] = set()
+    for pid in pids:
+        try:
+            names = os.listdir(f"/proc/{pid}/fd")[:DESCRIPTORS_MAX]
+        except OSError:
+            continue
+        for name in names:
+            try:
+                facts = os.stat(f"/proc/{pid}/fd/{name}")
+            except OSError:
+                continue
+            if facts.st_dev == device:
+                found.add(facts.st_ino)
+    return frozenset(found)
+
+
+def _name(pid: int) -> str:
+    try:
+        return Path(f"/proc/{pid}/comm").read_text().strip()
+    except OSError:
+        return "?"
+
+
+def is_dedicated(folder: str | os.PathLike[str]) -> bool:
+    """Whether a folder is the root of a file system of its own, so that everything on it should be ours.
+
+    A mounted sub-folder (a bind mount, a container's named volume, a Kubernetes subPath) has a mount of its own too,
+    but shares its file system with whatever lies beside it. False also when the mounts cannot be read.
+    """
+    path = os.path.realpath(folder)
+    # A later mount on the same folder hides an earlier one.
+    root = next((fields[3] for fields in reversed(_mounts()) if _unescape(fields[4]) == path), None)
+    return root == "/"
+
+
+def file_system(folder: str | os.PathLike[str]) -> str:
+    """The type of the file system that holds a folder (``ext4``, ``btrfs``); empty when the mounts cannot be read."""
+    path = Path(os.path.realpath(folder))
+    best, name = -1, ""
+    for fields in _mounts():
+        point = Path(_unescape(fields[4]))
+        if path.is_relative_to(point) and len(point.parts) >= best:
+            best, name = len(point.parts), fields[fields.index("-") + 1]
+    return name
+
+
+def _mounts() -> list[list[str]]:
+    """The fields of each mount, in order; see proc(5). Empty when they cannot be read."""
+    try:
+        lines = Path("/proc/self/mountinfo").read_text().splitlines()
+    except OSError:
+        return []
+    return [fields for line in lines if "-" in (fields := line.split(" "))[5:]]
+
+
+def _unescape(text: str) -> str:
+    """Mount points with blanks are written with octal escapes."""
+    for escape in ("040", "011", "012", "134"):
+        text = text.replace(f"\\{escape}", chr(int(escape, 8)))
+    return text

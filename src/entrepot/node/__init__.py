@@ -1,0 +1,1 @@
+"""The node's life cycle, its background loops, draining and retiring."""

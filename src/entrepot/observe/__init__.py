@@ -1,0 +1,1 @@
+"""The only place for logs, metrics, the clock and the health registry."""

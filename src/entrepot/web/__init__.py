@@ -1,0 +1,1 @@
+"""Routes, authentication, errors as HTTP, serving, API, pages and probes."""
