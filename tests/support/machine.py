@@ -6,6 +6,7 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
+from tests.support.debian_archive import locked
 from tests.support.process import Result, run
 from tests.support.rpm import cache_folder
 
@@ -16,14 +17,15 @@ MIRROR = "http://deb.debian.org/debian"
 def debian_tree(suite: str) -> Path:
     """A minimal Debian of ``suite`` with apt, curl, wget and authorities, fetched from the mirror once and kept."""
     kept = cache_folder() / "trees" / suite
-    if not kept.exists():
-        making = kept.with_name(f"{suite}.{os.getpid()}")
-        making.parent.mkdir(exist_ok=True)
-        # A mirror may stand still; sid's index is meant to be a week old at most.
-        options = ("--include=ca-certificates,curl,wget", '--aptopt=Acquire::Check-Valid-Until "false"')
-        command: tuple[str | Path, ...] = ("mmdebstrap", "--quiet", "--variant=apt", *options, suite, making, MIRROR)
-        run(command, prefix=["eatmydata"], timeout_s=900)
-        making.rename(kept)
+    kept.parent.mkdir(exist_ok=True)
+    with locked(kept.parent):
+        if not kept.exists():
+            making = kept.with_name(f"{suite}.{os.getpid()}")
+            # A mirror may stand still; sid's index is meant to be a week old at most.
+            options = ("--include=ca-certificates,curl,wget", '--aptopt=Acquire::Check-Valid-Until "false"')
+            tree: list[str | Path] = ["mmdebstrap", "--quiet", "--variant=apt", *options, suite, making, MIRROR]
+            run(tree, prefix=["eatmydata"], timeout_s=900)
+            making.rename(kept)
     return kept
 
 
