@@ -145,19 +145,29 @@ CHANGES = {
 }
 
 
-def main() -> None:
-    """Prepare, then run the program as its own command line does."""
+def prepare() -> None:
+    """Make the server lie, before any part of it that reads a limit is imported."""
     lies = [lie for lie in os.environ.pop("FAULT_LIE", "").split(",") if lie]
     for lie in lies:
         name, _, value = lie.partition("=")
         if name in LIMITS:
             from entrepot.model import limits
 
-            setattr(limits, LIMITS[name], int(value))  # before anything that reads it is imported
+            setattr(limits, LIMITS[name], int(value))
         else:
             CHANGES[name]()
+
+
+def begin() -> None:
+    """Open the control socket, in the process that serves."""
     if path := os.environ.pop("FAULT_CONTROL", ""):
         Control(path)
+
+
+def main() -> None:
+    """Prepare, then run the program as its own command line does."""
+    prepare()
+    begin()
     from entrepot.cli.main import app_main
 
     app_main()

@@ -11,7 +11,6 @@ import json
 import os
 import socket
 import sqlite3
-import sys
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import closing, contextmanager
@@ -23,8 +22,9 @@ import httpx
 
 from tests.fault.listings import listing
 from tests.fault.tally import Counts
+from tests.support.forker import Forker
 from tests.support.ports import free_port
-from tests.support.server import ServerProcess
+from tests.support.server import Process, ServerProcess
 
 FULL = os.environ.get("FAULT_LANE") == "full"
 """`make fault`: every point of every sweep; `make test` takes a sample that fits its time."""
@@ -123,16 +123,22 @@ def _key(repository: str, file: bytes | str) -> Key:
 
 
 class Rig(ServerProcess):
-    """A server on a data folder of its own, with the control socket of :mod:`tests.fault.armed`."""
+    """A server on a data folder of its own, with the control socket of :mod:`tests.fault.armed`.
 
-    def __init__(self, data: Path, *, env: Mapping[str, str] | None = None, lies: Sequence[str] = ()) -> None:
+    Its starts are forks of one process that has imported everything, which a rig of the same ``lies`` may lend it.
+    """
+
+    def __init__(
+        self, data: Path, *, env: Mapping[str, str] | None = None, lies: Sequence[str] = (), lent: Forker | None = None
+    ) -> None:
         self.lies = tuple(lies)
+        self._lent = lent
+        self._own: Forker | None = None
         self.control = data.with_name(data.name + ".control")
         self.admin_port = free_port()
-        extra = {"FAULT_CONTROL": str(self.control), "FAULT_LIE": ",".join(lies)}
+        extra = {"FAULT_CONTROL": str(self.control)}
         extra["ENTREPOT_SERVER_ADMIN_LISTEN"] = f"127.0.0.1:{self.admin_port}"
-        program = [sys.executable, "-m", "tests.fault.armed"]
-        super().__init__(data, command=program, env={**PLAIN_ENV, **extra, **(env or {})})
+        super().__init__(data, command=("entrepot",), env={**PLAIN_ENV, **extra, **(env or {})})
         self.world = World()
         self.client = httpx.Client(base_url=self.url, timeout=60, trust_env=False)
         self.admin = httpx.Client(base_url=f"http://127.0.0.1:{self.admin_port}", timeout=30, trust_env=False)
@@ -152,11 +158,28 @@ class Rig(ServerProcess):
             raise
         return self
 
+    def spawn(self, command: Sequence[str], env: Mapping[str, str], passed: Sequence[int]) -> Process:
+        """As the base class, without the imports."""
+        self.log_path.touch()
+        return self.forker.fork(command[len(self.program) :], env, self.log_path)
+
+    @property
+    def forker(self) -> Forker:
+        """Of its starts; to lend to another rig."""
+        if self._lent is not None:
+            return self._lent
+        if self._own is None:
+            self._own = Forker("tests.fault.armed", {"FAULT_LIE": ",".join(self.lies)})
+        return self._own
+
     def close(self) -> None:
         """End the server and the clients; what was counted goes to the report."""
         self.client.close()
         self.admin.close()
         super().close()
+        if self._own is not None:
+            self._own.close()
+            self._own = None
         self.world.counts.write()
 
     @property

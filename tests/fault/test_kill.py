@@ -51,7 +51,7 @@ def test_killed_at_random_moments(tmp_path: Path) -> None:
             ]
             for client in clients:
                 client.start()
-            wait_busy(rig, rig.world.acknowledged + random.randint(0, 3))
+            wait_busy(rig, rig.world.acknowledged + random.randint(kill % 2, 3))
             time.sleep(random.uniform(0, 0.2))
             rig.kill9()
             rig.counts.faults += 1

@@ -49,7 +49,7 @@ def survivor(rig: Rig, image: Path, folder: Path) -> Rig:
     It lies as the first one does: an honest one would publish what was answered too early before anybody looks.
     """
     shutil.copytree(image / "data", folder / "data")
-    after = Rig(folder / "data", lies=rig.lies)
+    after = Rig(folder / "data", lies=rig.lies, lent=rig.forker)
     after.world, after.repositories = rig.world, list(rig.repositories)
     return after
 
@@ -118,7 +118,7 @@ def test_cut_at_any_moment(tmp_path: Path, kind: FileSystem) -> None:
                 client.join(60)
         for folder, answered in kept:
             rig.counts.faults += 1
-            after = Rig(folder / "data")
+            after = Rig(folder / "data", lent=rig.forker)
             after.world = World(answered, (rig.world.must | rig.world.may) - answered, counts=rig.counts)
             after.repositories = list(rig.repositories)
             with after:

@@ -18,6 +18,7 @@ from pathlib import Path
 from types import TracebackType
 from typing import Self
 
+from tests.support.forker import Forked
 from tests.support.ports import free_port
 from tests.support.process import kill_group, without_proxies
 
@@ -37,6 +38,8 @@ UNWATCHED = {
     **{f"ENTREPOT_DISK_{state}_INODES_PERCENT": "0" for state in ("PRESSURE", "SHED", "READONLY")},
     "ENTREPOT_DISK_BALLAST_BYTES": "0",
 }
+
+Process = subprocess.Popen[bytes] | Forked
 
 recent_servers: list["ServerProcess"] = []  # those that the running test made; the plugin empties it
 live_servers: "weakref.WeakSet[ServerProcess]" = weakref.WeakSet()
@@ -134,7 +137,7 @@ class ServerProcess:
         self.env = {**(_calm(data) if calm else {}), **(env or {})}
         self.prefix = list(prefix)
         self.log_path = log_path or data.with_name(data.name + ".log")
-        self.process: subprocess.Popen[bytes] | None = None
+        self.process: Process | None = None
         self.exit_code: int | None = None
         live_servers.add(self)
         recent_servers.append(self)
@@ -151,16 +154,7 @@ class ServerProcess:
         if passed:
             command = ["bash", "-c", PASS_ON.format(passed[0]), "bash", *command]
         settings = {**os.environ, "PYTHONUNBUFFERED": "1", **self.env, **(env or {})}
-        with self.log_path.open("ab") as log:
-            self.process = subprocess.Popen(
-                command,
-                stdin=subprocess.DEVNULL,
-                stdout=log,
-                stderr=subprocess.STDOUT,
-                env=without_proxies(settings),
-                start_new_session=True,
-                pass_fds=passed,
-            )
+        self.process = self.spawn(command, without_proxies(settings), passed)
         if wait:
             try:
                 self.wait_live()
@@ -168,6 +162,19 @@ class ServerProcess:
                 self.close()  # `with` has not begun yet: nobody else would end it
                 raise
         return self
+
+    def spawn(self, command: Sequence[str], env: Mapping[str, str], passed: Sequence[int]) -> Process:
+        """The process of a start, with its output at the end of the log."""
+        with self.log_path.open("ab") as log:
+            return subprocess.Popen(
+                command,
+                stdin=subprocess.DEVNULL,
+                stdout=log,
+                stderr=subprocess.STDOUT,
+                env=env,
+                start_new_session=True,
+                pass_fds=passed,
+            )
 
     def wait_live(self, timeout_s: float = START_LIMIT_S) -> None:
         """Return when `/livez` answers 200; raise `AssertionError` as `start` does."""
@@ -186,7 +193,7 @@ class ServerProcess:
             assert time.monotonic() < end, f"no answer after {timeout_s} s\n{self.log_tail()}"
             time.sleep(POLL_INTERVAL_S)
 
-    def running(self) -> subprocess.Popen[bytes]:
+    def running(self) -> Process:
         """The process; `AssertionError` if there is none."""
         assert self.process is not None, f"the server does not run\n{self.log_tail()}"
         return self.process

@@ -1,31 +1,22 @@
-"""Starts of the real `entrepot serve` that cost no imports: one process imports everything, and forks for each.
+"""Starts of the real `entrepot serve` by the dozen, that cost no imports, for tests that look at how each ends.
 
-For tests that start a server dozens of times and look at how that ends. Each start has a process group, a log and ports
-of its own; whatever it left running ends with :meth:`Start.end`.
+Each has a process group, a log and ports of its own; whatever it left running ends with :meth:`Start.end`.
 """
 
 import contextlib
-import ctypes
-import json
-import os
 import random
 import shutil
-import signal
 import socket
-import subprocess
-import sys
 import time
-import traceback
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from pathlib import Path
 from types import TracebackType
-from typing import Any, Self
+from typing import Self
 
-from tests.support.process import kill_group, without_proxies
+from tests.support.forker import LIMIT_S, Forked, Forker
+from tests.support.process import kill_group
 from tests.support.server import CALM, UNWATCHED
 
-LIMIT_S = 90.0
-PR_SET_PDEATHSIG = 1
 READY = "is ready: "
 PLAIN_ENV = {
     **CALM,
@@ -37,17 +28,11 @@ PLAIN_ENV = {
 }
 
 
-class Starts:
-    """The process that forks. A context manager."""
+class Starts(Forker):
+    """First starts, and broken ones, by the dozen. A context manager."""
 
     def __init__(self) -> None:
-        self._process = subprocess.Popen(
-            [sys.executable, "-m", "tests.support.starts"],
-            stdin=subprocess.PIPE,
-            stdout=subprocess.PIPE,
-            env=without_proxies({**os.environ, "PYTHONUNBUFFERED": "1"}),
-            text=True,
-        )
+        super().__init__()
         self._count = 0
 
     def __enter__(self) -> Self:
@@ -56,15 +41,7 @@ class Starts:
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
-        self._process.communicate()  # the end of its input ends it
-
-    def ask(self, **asked: object) -> Any:
-        """One question to the process, and its answer."""
-        assert self._process.stdin is not None
-        assert self._process.stdout is not None
-        self._process.stdin.write(json.dumps(asked) + "\n")
-        self._process.stdin.flush()
-        return json.loads(self._process.stdout.readline())
+        self.close()
 
     def begin(
         self, data: Path, *args: str, fault: str = "", env: Mapping[str, str] | None = None, admin_port: int = 0
@@ -76,19 +53,17 @@ class Starts:
         command += ["--admin-listen", f"127.0.0.1:{admin_port or port + 1}", *args]
         log = data.parent / f"{data.name}.start{self._count}.log"
         log.touch(mode=0o600)
-        pid = self.ask(begin=command, fault=fault, env={**PLAIN_ENV, **(env or {})}, log=str(log))
-        return Start(self, pid, port, log)
+        return Start(self.fork(command, {**PLAIN_ENV, **(env or {})}, log, fault), port, log)
 
 
 class Start:
     """One start. A context manager that ends it."""
 
-    def __init__(self, starts: Starts, pid: int, port: int, log_path: Path) -> None:
-        self._starts = starts
-        self.pid = pid
+    def __init__(self, process: Forked, port: int, log_path: Path) -> None:
+        self._process = process
+        self.pid = process.pid
         self.url = f"http://127.0.0.1:{port}"
         self.log_path = log_path
-        self.exit_code: int | None = None
 
     def __enter__(self) -> Self:
         return self
@@ -102,6 +77,11 @@ class Start:
     def log(self) -> str:
         """Both outputs until now."""
         return self.log_path.read_text(errors="replace")
+
+    @property
+    def exit_code(self) -> int | None:
+        """Of one that was seen to end."""
+        return self._process.returncode
 
     @property
     def ready(self) -> bool:
@@ -118,22 +98,16 @@ class Start:
     def settle(self) -> int | None:
         """Wait until it is ready or has ended: None, or the exit code, negative for a signal's number."""
         deadline = time.monotonic() + LIMIT_S
-        while self._poll() is None and not self.ready:
+        while self._process.poll() is None and not self.ready:
             assert time.monotonic() < deadline, f"neither ready nor ended: {self.log}"
             time.sleep(0.01)
         return self.exit_code
 
-    def _poll(self) -> int | None:
-        if self.exit_code is None:
-            self.exit_code = self._starts.ask(poll=self.pid)
-        return self.exit_code
-
     def end(self) -> None:
         """Kill what still runs of it."""
-        if self._poll() is None:
+        if self._process.poll() is None:
             kill_group(self.pid)
-            while self._poll() is None:
-                time.sleep(0.005)
+            self._process.wait()
         kill_group(self.pid)
 
 
@@ -152,61 +126,3 @@ def _port() -> int:
 def copied(used: Path, target: Path) -> Path:
     """A copy of the data folder of a server that does not run."""
     return Path(shutil.copytree(used, target))
-
-
-def _child(asked: Mapping[str, Any]) -> None:
-    """Run the program as its own command line does, in a forked process. Does not return."""
-    code = 1
-    try:
-        os.setsid()
-        ctypes.CDLL(None).prctl(PR_SET_PDEATHSIG, signal.SIGKILL)  # a test run that is killed leaves nothing running
-        log = os.open(asked["log"], os.O_WRONLY | os.O_APPEND)
-        null = os.open(os.devnull, os.O_RDONLY)
-        for number, fd in ((0, null), (1, log), (2, log)):
-            os.dup2(fd, number)
-        for fd in (log, null):
-            os.close(fd)
-        os.environ.update(asked["env"])
-        code = _serve(asked["begin"], asked["fault"])
-    except BaseException:
-        traceback.print_exc()
-    with contextlib.suppress(OSError):
-        sys.stdout.flush()
-        sys.stderr.flush()
-    os._exit(code)
-
-
-def _serve(command: Sequence[str], fault: str) -> int:
-    from entrepot.cli.main import app_main
-    from entrepot.disk import faults, fs
-
-    if fault:
-        fs.set_hook(faults.parse(fault))
-    sys.argv = ["entrepot", *command]
-    try:
-        app_main()
-    except SystemExit as ended:
-        return ended.code if isinstance(ended.code, int) else int(ended.code is not None)
-    return 0
-
-
-def main() -> None:
-    """Answer questions until there are no more."""
-    import entrepot.cli.serve  # noqa: F401  what each start would otherwise import
-
-    for line in sys.stdin:
-        asked = json.loads(line)
-        if "begin" in asked:
-            pid = os.fork()
-            if pid == 0:
-                _child(asked)
-            answer: int | None = pid
-        else:
-            pid, status = os.waitpid(asked["poll"], os.WNOHANG)
-            answer = os.waitstatus_to_exitcode(status) if pid else None
-        sys.stdout.write(json.dumps(answer) + "\n")
-        sys.stdout.flush()
-
-
-if __name__ == "__main__":
-    main()
