@@ -6,8 +6,10 @@ from collections.abc import Callable, Iterator
 from contextlib import closing
 from pathlib import Path
 
+import httpx
 import pytest
 
+from tests.support.builders import deb_bytes
 from tests.support.starts import Start, Starts, copied
 
 pytestmark = [pytest.mark.timeout(300), pytest.mark.xdist_group("start-errors")]
@@ -130,6 +132,29 @@ def test_a_lost_catalog_is_not_replaced(starts: Starts, data: Path, sign: str, e
     assert not (data / "catalog.db-wal").exists()
     if sign == "token":
         assert token.read_text() == before
+
+
+def test_a_volume_that_was_not_mounted(starts: Starts, data: Path) -> None:
+    """Goal: a node whose packages are not there does not start over an empty mount point: it would answer 404 for all,
+    and hide new packages below the next mount. Method: a pushed package; then an empty folder in the place of `blobs`;
+    then the right one. Seen to fail (the server got ready) without the check.
+    """
+    with starts.begin(data) as start:
+        assert start.settle() is None, start.log
+        token = (data / "admin-token").read_text().strip()
+        address = f"{start.url}/admin/main/debian/bookworm/hello_1_all.deb"
+        answer = httpx.put(address, content=deb_bytes("hello", "1", "all"), auth=(token, ""), trust_env=False)
+        assert answer.status_code == 201, answer.text
+    (data / "blobs").rename(data.parent / "unmounted")
+    (data / "blobs").mkdir()
+    told = sentence(starts.begin(data))
+    assert f"{data}/blobs holds no package, and the catalog lists" in told
+    assert "mounted?" in told
+    assert not list((data / "blobs").glob("*/*")), "something was written below the mount point"
+    (data / "blobs").rmdir()
+    (data.parent / "unmounted").rename(data / "blobs")
+    with starts.begin(data) as again:
+        assert again.settle() is None, again.log
 
 
 def test_two_addresses_that_are_one(starts: Starts, tmp_path: Path) -> None:

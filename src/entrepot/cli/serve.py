@@ -47,6 +47,7 @@ from entrepot.node.folder import DataFolder, FolderError
 from entrepot.node.keyring import Keyring
 from entrepot.node.life import Life
 from entrepot.node.lost_keys import check_keys
+from entrepot.node.mounted import check_mounted
 from entrepot.node.ports import AddressError
 from entrepot.node.preserve import preserving
 from entrepot.node.recorder import activity
@@ -131,6 +132,7 @@ def build(
     volumes = open_volumes(settings.disk, folder.path, clock, stack)
     catalog = _catalog(folder, volumes, stack)
     check_keys(catalog, Sealer(secret), clock, _secret_place(settings, folder), replace=replace_lost_keys)
+    check_mounted(catalog, folder.path / "blobs")
     store = open_store(folder.path, volumes, stack)
     inspections = settings.upload.inspection_processes
     children = stack.enter_context(ChildPool(ChildLimits(size=inspections), preload=PRELOAD, result_types=RESULT_TYPES))

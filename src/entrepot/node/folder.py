@@ -197,7 +197,7 @@ def _check_catalog(path: Path) -> bool:
         size_bytes = 0
     if size_bytes:
         return False
-    sign = "blobs/ holds packages" if _holds_copies(path / "blobs") else None
+    sign = "blobs/ holds packages" if holds_copies(path / "blobs") else None
     if sign is None and "admin-token" in fs.listdir(path):
         sign = "there is an admin-token"
     if sign is not None:
@@ -208,7 +208,7 @@ def _check_catalog(path: Path) -> bool:
     return True
 
 
-def _holds_copies(blobs: Path) -> bool:
+def holds_copies(blobs: Path) -> bool:
     """Whether there is any file that looks like a copy. Raises OSError."""
     try:
         shards = [name for name in fs.listdir(blobs) if SHARD.fullmatch(name)]
