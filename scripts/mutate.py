@@ -65,7 +65,8 @@ def run_tests(tree: Path, tests: tuple[str, ...], *, all_of_them: bool = False) 
     """Run tests against the copy, until one fails or ``all_of_them``; pytest's status (0 green, 1 red, the rest: they
     did not run)."""
     env = {**os.environ, "PYTHONPATH": f"{tree / 'src'}:{tree}", "PYTHONDONTWRITEBYTECODE": "1"}
-    env.pop("FAULT_REPORT", None)
+    for name in ("FAULT_REPORT", "FAULT_LANE"):  # these are samples, and no part of the run's count
+        env.pop(name, None)
     command = [sys.executable, "-c", PYTEST, "-q", "-rfE", "-p", "no:cacheprovider", *([] if all_of_them else ["-x"])]
     command += ["--basetemp", str(tree / "tmp"), "--timeout", str(TEST_S_MAX), *tests]
     with (tree / "output").open("wb") as output:

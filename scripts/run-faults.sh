@@ -25,6 +25,6 @@ lane 7200 -m pytest tests/fault -m "not serial" -n "$workers" --max-worker-resta
 lane 1200 -m pytest tests/consistency/test_loops.py tests/consistency/test_flood.py "$@"
 lane 1800 -m pytest tests/consistency tests/node/test_canary.py -n "$workers" --max-worker-restart 0 \
   --deselect tests/consistency/test_loops.py --deselect tests/consistency/test_flood.py "$@"
-lane 2400 scripts/mutate.py
+lane 3600 scripts/mutate.py --jobs "$workers"
 .venv/bin/python scripts/fault_report.py "$report"
 exit "$failed"
