@@ -11,7 +11,10 @@ TARGET = Path(__file__).with_name("RESULTS.md")
 
 
 def write(names: Sequence[str]) -> None:
-    """Write the table of every row that has figures; rough ones are marked."""
+    """Write the table of every row that has figures; rough ones are marked. A row that was not run from this folder
+    keeps the section that it has.
+    """
+    kept = sections(TARGET.read_text()) if TARGET.exists() else {}
     lines = [
         "# Results",
         "",
@@ -23,12 +26,22 @@ def write(names: Sequence[str]) -> None:
     for name in names:
         found = measure.load(name)
         if found is None:
+            lines += ["", f"## {name}", kept[name]] if name in kept else []
             continue
         quick, measures = found
         lines += ["", f"## {name}" + (" (quick run: rough)" if quick else ""), "", measure.table(measures).rstrip("\n")]
         if more := measure.load_text(name):
             lines += ["", more.rstrip("\n")]
     TARGET.write_text("\n".join(lines) + "\n")
+
+
+def sections(text: str) -> dict[str, str]:
+    """What stands below each heading of a page of results, without its last line ends."""
+    found = {}
+    for part in text.split("\n## ")[1:]:
+        heading, _, body = part.partition("\n")
+        found[heading] = body.rstrip("\n")
+    return found
 
 
 def machine() -> str:
