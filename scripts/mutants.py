@@ -34,7 +34,6 @@ TESTS: tuple[tuple[str, tuple[str, ...]], ...] = (
     ("publish/", ("tests/publish/test_shared.py", "tests/publish", SWEEP)),
     ("catalog/lane", ("tests/catalog/test_lane.py", "tests/catalog/test_concurrency.py", SWEEP)),
     ("upkeep/backup", ("tests/upkeep/test_backup.py", "tests/upkeep/test_backup_power_cut.py")),
-    ("upkeep/scrub", ("tests/upkeep/test_scrub.py",)),
     ("upkeep/", ("tests/upkeep/test_strays.py", "tests/upkeep/test_leaks.py")),
     ("node/upkeep", ("tests/node/test_upkeep.py", "tests/fault/test_races.py")),
 )

@@ -1,5 +1,6 @@
 """Power cuts: the image below DEST is copied the moment a back-up is done, and the copy is mounted and read whole."""
 
+import os
 import shutil
 from pathlib import Path
 
@@ -54,3 +55,36 @@ def test_a_complete_backup_survives(tmp_path: Path) -> None:
 def test_the_cut_finds_a_missing_sync(tmp_path: Path) -> None:
     """Goal: the test above can fail. Method: syncfs reports success and does nothing."""
     assert not whole_after_a_cut(tmp_path / "cut", faults.Rule("syncfs", 1, "SKIP", on=True))
+
+
+def test_a_cut_in_the_middle_leaves_the_mark(tmp_path: Path) -> None:
+    """Goal: copies that a cut leaves in no manifest are known for that, and the next back-up removes them. Method: the
+    image is copied before the first of a second back-up's copies is written: the mark is there. Seen to fail without
+    the sync of its folder.
+    """
+    image, after = tmp_path / "image", tmp_path / "after"
+    make_ext4(image, 48 * MIB)
+    with (
+        pytest.MonkeyPatch.context() as patched,
+        small_catalogs(patched),
+        tmpfs(tmp_path / "data", size_bytes=64 * MIB) as memory,
+        bed_in(memory) as bed,
+    ):
+        bed.add("first")
+        with loop_ext4(image, tmp_path / "mount") as mount:
+            bed.dest = mount / "dest"
+            bed.save()
+            os.sync()  # the first one's mark is gone for good
+            bed.add("second")
+
+            def cut(call: str, _counter: int, _args: tuple[object, ...]) -> None:
+                if call == "open_new" and not after.exists():
+                    shutil.copyfile(image, after)
+
+            fs.set_hook(cut)
+            try:
+                bed.save()
+            finally:
+                fs.set_hook(None)
+        with loop_ext4(after, tmp_path / "mount"):
+            assert (bed.dest / "unfinished").exists()

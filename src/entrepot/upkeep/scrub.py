@@ -5,8 +5,7 @@ found damaged are looked at again every few minutes, so that mending one ends it
 """
 
 import hashlib
-import threading
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 
 from entrepot.catalog import damage
 from entrepot.catalog.blobs import CopyRow
@@ -57,17 +56,16 @@ class Scrubber:
         self._clock = clock
         self._bytes_per_s = bytes_per_s
         self._round_s = round_s
+        # These two are replaced whole and never changed: other threads read them as they are.
         self._place: Place | None = None
+        self._damaged: Sequence[Damage] = ()
         self._page: list[CopyRow] = []
         self._saved_s = float("-inf")
         self._again_s = float("-inf")
-        self._lock = threading.Lock()
-        self._damaged: list[Damage] = []
 
     def document(self) -> dict[str, object]:
         """For ``/statusz``."""
-        with self._lock:
-            place, found = self._place or Place(), list(self._damaged)
+        place, found = self._place or Place(), self._damaged
         return {
             "began_at": place.began_at,
             "ended_at": place.ended_at,
@@ -92,15 +90,14 @@ class Scrubber:
             self._end(place)
             return IDLE_S
         self._judge(row)
-        self._put(place.seen(row.key, row.size_bytes))
+        self._place = place.seen(row.key, row.size_bytes)
         if now - self._saved_s >= SAVE_S:
             self.save()
         return COPY_COST_BYTES / self._bytes_per_s
 
     def save(self) -> None:
         """Keep how far the round is. Raises Refusal."""
-        with self._lock:
-            place = self._place
+        place = self._place
         if place is not None:
             self._saved_s = self._clock.monotonic()
             self._catalog.submit(lambda conn: damage.save_place(conn, place))
@@ -108,18 +105,12 @@ class Scrubber:
     # ------------------------------------------------------------------ rounds
 
     def _loaded(self) -> Place:
-        with self._lock:
-            place = self._place
+        place = self._place
         if place is None:
             with self._catalog.read() as conn:
-                place = damage.load_place(conn)
-            self._put(place)
+                self._place = place = damage.load_place(conn)
             self._tell_age(place)
         return place
-
-    def _put(self, place: Place) -> None:
-        with self._lock:
-            self._place = place
 
     def _begin(self, place: Place) -> float:
         now_s = self._clock.now_s()
@@ -127,14 +118,14 @@ class Scrubber:
         if place.due_at > now_s and place.due_at - now_s <= self._round_s:
             self._tell_age(place)
             return IDLE_S
-        self._put(Place(began_at=now_s, ended_at=place.ended_at))
+        self._place = Place(began_at=now_s, ended_at=place.ended_at)
         self.save()
         return 0.0
 
     def _end(self, place: Place) -> None:
         due_at = (place.began_at or 0) + self._round_s
         ended = Place(ended_at=self._clock.now_s(), due_at=due_at, copies=place.copies, size_bytes=place.size_bytes)
-        self._put(ended)
+        self._place = ended
         self._catalog.submit(lambda conn: damage.forget(conn, ()))
         self.save()
         self._export()
@@ -203,8 +194,7 @@ class Scrubber:
         with self._catalog.read() as conn:
             number, found = damage.count(conn), damage.listed(conn, LISTED_MAX)
         metrics.scrub_damaged_copies.set(number)
-        with self._lock:
-            self._damaged = found
+        self._damaged = found
 
 
 def _path(key: str) -> str:
