@@ -160,6 +160,7 @@ def prepare() -> None:
 
 def begin() -> None:
     """Open the control socket, in the process that serves."""
+    os.environ.pop("FAULT_LIE", None)  # no business of the server's children
     if path := os.environ.pop("FAULT_CONTROL", ""):
         Control(path)
 

@@ -11,6 +11,7 @@ import json
 import os
 import socket
 import sqlite3
+import sys
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import closing, contextmanager
@@ -41,6 +42,7 @@ PLAIN_ENV = {
     "ENTREPOT_UPLOAD_INSPECTION_PROCESSES": "1",
     "ENTREPOT_UPLOAD_PUBLICATION_WAIT_S": "30",
 }
+ARMED = [sys.executable, "-m", "tests.fault.armed"]
 START_LIMIT_S = 90.0  # dozens of starts on a loaded machine: slowness is the benches' business
 SETTLE_S = 40.0
 IDLE_S = 20.0
@@ -136,9 +138,9 @@ class Rig(ServerProcess):
         self._own: Forker | None = None
         self.control = data.with_name(data.name + ".control")
         self.admin_port = free_port()
-        extra = {"FAULT_CONTROL": str(self.control)}
+        extra = {"FAULT_CONTROL": str(self.control), "FAULT_LIE": ",".join(lies)}
         extra["ENTREPOT_SERVER_ADMIN_LISTEN"] = f"127.0.0.1:{self.admin_port}"
-        super().__init__(data, command=("entrepot",), env={**PLAIN_ENV, **extra, **(env or {})})
+        super().__init__(data, command=ARMED, env={**PLAIN_ENV, **extra, **(env or {})})
         self.world = World()
         self.client = httpx.Client(base_url=self.url, timeout=60, trust_env=False)
         self.admin = httpx.Client(base_url=f"http://127.0.0.1:{self.admin_port}", timeout=30, trust_env=False)
@@ -159,9 +161,11 @@ class Rig(ServerProcess):
         return self
 
     def spawn(self, command: Sequence[str], env: Mapping[str, str], passed: Sequence[int]) -> Process:
-        """As the base class, without the imports."""
+        """As the base class; without the imports, unless a test has put something round the program."""
+        if self.prefix or self.program != ARMED:
+            return super().spawn(command, env, passed)
         self.log_path.touch()
-        return self.forker.fork(command[len(self.program) :], env, self.log_path)
+        return self.forker.fork(command[len(ARMED) :], env, self.log_path, env.get("ENTREPOT_FAULT", ""))
 
     @property
     def forker(self) -> Forker:
