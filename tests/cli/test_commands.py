@@ -315,12 +315,12 @@ def test_log_and_whoami(entrepot: Client, tmp_path: Path) -> None:
     a token of its own.
     """
     name = entrepot.repository("told/main")
-    token = entrepot.json("token", "create", "ci", "--role", "push", "--owner", "told")[0]["token"]
-    package = write_deb(tmp_path, "told", "1")
+    made = entrepot.json("token", "create", "ci", "--role", "push", "--owner", "told")[0]
+    package, token = write_deb(tmp_path, "told", "1"), made["token"]
     ci = {"ENTREPOT_TOKEN": token}
     entrepot("push", f"{name}/debian/bookworm", package, env=ci)
     (line,) = [row for row in entrepot("log", name).stdout.splitlines() if "file.add" in row]
-    assert ["ci", "127.0.0.1", "file.add", name] == line.split()[2:6]
+    assert [f"ci#{made['id']}", "127.0.0.1", "file.add", name] == line.split()[2:6]
     assert "sha256:" in line
     assert len(entrepot.json("log", "--lines", "3")) == 3
     shown = entrepot("whoami", env=ci).stdout

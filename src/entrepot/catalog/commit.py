@@ -301,4 +301,6 @@ def _audit(conn: Connection, new: NewFile, outcome: CommitOutcome, now_s: int) -
     if outcome.replaced is not None:
         detail["replaced"] = outcome.replaced
     subject = f"{new.distribution}/{new.facts.path}"
-    audit.record(conn, now_s, audit.Actor(new.uploader, new.address), "file.add", subject, detail)
+    # Several tokens may have one name: only the number says which it was.
+    actor = audit.Actor(new.actor or new.uploader, new.address)
+    audit.record(conn, now_s, actor, "file.add", subject, detail)

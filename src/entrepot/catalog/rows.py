@@ -51,7 +51,7 @@ class FileFacts:
 @dataclass(frozen=True, slots=True)
 class NewFile:
     """One received and inspected file on its way into one distribution of one repository; ``uploader`` is the token's
-    name.
+    name, ``actor`` the token as the audit trail names it (None: as ``uploader``).
     """
 
     repository_id: int
@@ -62,6 +62,7 @@ class NewFile:
     size_bytes: int
     uploader: str
     address: str | None = None
+    actor: str | None = None
     store: str = "folder"
 
 

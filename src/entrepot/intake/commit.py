@@ -23,10 +23,13 @@ from entrepot.storage.protocol import BlobStore
 
 @dataclass(frozen=True, slots=True)
 class Source:
-    """Who sends a file: ``uploader`` is the token's name, ``address`` the client's."""
+    """Who sends a file: ``uploader`` is the token's name, ``address`` the client's; ``actor`` is the token as the audit
+    trail names it, None for its name.
+    """
 
     uploader: str
     address: str | None = None
+    actor: str | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -145,6 +148,7 @@ class Committer:
                 size_bytes=claimed.received.size_bytes,
                 uploader=source.uploader,
                 address=source.address,
+                actor=source.actor,
                 store=self._store_name,
             )
             uses = scope_uses(conn, claimed.format, repository_id, claimed.distribution, facts)

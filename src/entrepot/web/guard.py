@@ -95,7 +95,7 @@ class Guard:
     @staticmethod
     def source(token: TokenRow, call: Call) -> Source:
         """Who sends an upload."""
-        return Source(token.name, call.address)
+        return Source(token.name, call.address, token.actor_name)
 
     @staticmethod
     def check_owner(name: str) -> None:

@@ -16,7 +16,7 @@ class LogQuery(TypedDict):
 
 
 class LogEntry(TypedDict):
-    """One change: ``actor`` is the token as NAME#ID (of an upload: NAME), or ``server``; ``action`` is NOUN.VERB;
+    """One change: ``actor`` is the token as NAME#ID, or ``server``; ``action`` is NOUN.VERB;
     ``repository`` is null for what concerns none, or one that is gone.
     """
 

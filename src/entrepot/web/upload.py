@@ -32,7 +32,7 @@ class Uploads:
         auth.require(token, role, name)
         if services.draining.stopping:
             raise Refusal("stopping")
-        return await services.repository(name), Source(token.name, call.address)
+        return await services.repository(name), Source(token.name, call.address, token.actor_name)
 
     def target(self, rest: str) -> tuple[Format, UploadTarget]:
         """The format and the place that a PUT path means. Raises Refusal ``distribution_unknown``, ``not_found``."""
