@@ -1,5 +1,6 @@
 """Repositories: USER/REPO."""
 
+from collections.abc import Iterable
 from dataclasses import dataclass
 from typing import Any
 
@@ -129,6 +130,12 @@ def by_id(conn: Connection, repository_id: int) -> RepositoryRow | None:
 def list_for_owner(conn: Connection, owner_name: str) -> tuple[RepositoryRow, ...]:
     """The repositories of one owner, by name."""
     return tuple(_row(row) for row in conn.execute(_BY_OWNER, {"in_owner": owner_name}))
+
+
+def list_named(conn: Connection, names: Iterable[str]) -> tuple[RepositoryRow, ...]:
+    """Those of these repositories (USER/REPO) that there are, by name, whoever owns them."""
+    rows = (find(conn, RepositoryName.parse(each)) for each in sorted(set(names)))
+    return tuple(row for row in rows if row is not None)
 
 
 def list_all(conn: Connection) -> tuple[RepositoryRow, ...]:

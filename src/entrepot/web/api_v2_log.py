@@ -2,7 +2,7 @@
 
 from dataclasses import dataclass
 
-from entrepot.catalog import Connection, audit, repositories
+from entrepot.catalog import Connection, audit
 from entrepot.catalog.audit import AuditRow
 from entrepot.catalog.tokens import TokenRow
 from entrepot.model.limits import PAGE_ROWS_MAX
@@ -43,12 +43,11 @@ class Sight:
 def sight(conn: Connection, token: TokenRow, name: RepositoryName | None) -> Sight:
     """What ``token`` may see; of ``name`` alone when it is given."""
     operator = auth.is_operator(token)
-    rows = repositories.list_all(conn) if operator else repositories.list_for_owner(conn, token.owner)
-    known = {row.id: str(row.name) for row in rows}
+    known = {row.id: str(row.name) for row in auth.visible(conn, token)}
     if name is not None:
         return Sight({number: each for number, each in known.items() if each == str(name)}, None)
     if token.repositories is not None:
-        return Sight({number: each for number, each in known.items() if each in token.repositories}, None)
+        return Sight(known, None)
     return Sight(known, token.owner, everything=operator)
 
 

@@ -7,6 +7,8 @@ import re
 from collections import OrderedDict
 from collections.abc import Awaitable, Callable
 
+from entrepot.catalog import Connection, repositories
+from entrepot.catalog.repositories import RepositoryRow
 from entrepot.catalog.tokens import TokenRow
 from entrepot.model.errors import Refusal
 from entrepot.model.nouns import RepositoryName, Role
@@ -149,6 +151,15 @@ def over(row: TokenRow, now_s: int) -> Refusal | None:
 def is_operator(token: TokenRow) -> bool:
     """Whether a token may act for every owner."""
     return token.is_operator
+
+
+def visible(conn: Connection, token: TokenRow) -> tuple[RepositoryRow, ...]:
+    """Every repository that a token may know of, by name: just those for which :func:`require` lets it read."""
+    if token.repositories is not None:
+        return repositories.list_named(conn, token.repositories)
+    if is_operator(token):
+        return repositories.list_all(conn)
+    return repositories.list_for_owner(conn, token.owner)
 
 
 def require(token: TokenRow, role: Role, repository: RepositoryName | None) -> None:

@@ -61,7 +61,7 @@ class Guard:
         return token, await self._services.repository(name)
 
     async def repositories(self, call: Call) -> list[RepositoryRow]:
-        """Every repository that the request's token may know of: its owner's, or all for the operator, by name.
+        """Every repository that the request's token may know of, by name.
 
         Raises Refusal: the 401 codes.
         """
@@ -78,14 +78,10 @@ class Guard:
         return [row for row in rows if row.repositories is not None and mine.issuperset(row.repositories)]
 
     async def repositories_of(self, token: TokenRow) -> list[RepositoryRow]:
-        """Every repository that a token may know of: its owner's, or all for the operator, by name."""
-
-        def work(conn: Connection) -> tuple[RepositoryRow, ...]:
-            everything = auth.is_operator(token)
-            return repositories.list_all(conn) if everything else repositories.list_for_owner(conn, token.owner)
-
-        rows = await self._services.sql(self._services.read, work)
-        return [row for row in rows if token.repositories is None or str(row.name) in token.repositories]
+        """Every repository that a token may know of: those in its list, whoever owns them, else its owner's, or all for
+        the operator; by name.
+        """
+        return list(await self._services.sql(self._services.read, auth.visible, token))
 
     @staticmethod
     def actor(token: TokenRow, call: Call) -> Actor:
