@@ -87,7 +87,10 @@ def test_passphrase_from_file_and_environment(entrepot: Client, home: GpgHome, t
     assert "does not open the key" in refused
     file = tmp_path / "passphrase"
     file.write_text(PASSPHRASE + "\n")
-    entrepot(*asked, "--passphrase-file", file)
+    file.chmod(0o640)
+    assert f"chmod 600 {file}" in entrepot(*asked, "--passphrase-file", file).stderr
+    file.chmod(0o600)
+    assert "chmod" not in entrepot(*asked, "--passphrase-file", file).stderr
     entrepot(*asked, env={"ENTREPOT_KEY_PASSPHRASE": PASSPHRASE})
     assert len(fingerprints(entrepot, name)) == 1
 

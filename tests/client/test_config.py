@@ -69,6 +69,33 @@ def test_tokens_do_not_leak(tmp_path: Path) -> None:
     assert ONE not in repr(found)
 
 
+def test_a_token_file_that_others_can_read_is_named(tmp_path: Path) -> None:
+    """Goal: each file that gives a token is judged, and the command goes on. Method: the four places a file can be
+    named in, each readable by others, then its user's alone; and a pipe, whose mode says nothing.
+
+    Seen to fail with the modes not looked at.
+    """
+    file = tmp_path / "admin-token"
+    file.write_text(ONE)
+    local = environment(tmp_path, ENTREPOT_SERVER_DATA_FOLDER=str(tmp_path))
+    home = tmp_path / "home"
+    client_toml(home, f'token_file = "{file}"')
+    given = [Given(token_file=file), Given(data_folder=tmp_path), Given()]
+    for mode, count in ((0o644, 1), (0o620, 1), (0o600, 0), (0o400, 0)):
+        file.chmod(mode)
+        for each in given:
+            found = resolve(each, local)
+            assert (found.token, len(found.warnings)) == (ONE, count)
+            assert all(f"chmod 600 {file}" in warning for warning in found.warnings)
+        assert len(resolve(Given(), environment(home)).warnings) == count
+    reading, writing = os.pipe()
+    os.fchmod(reading, 0o644)
+    os.write(writing, ONE.encode())
+    os.close(writing)
+    assert resolve(Given(token_file=Path(f"/dev/fd/{reading}")), environment(tmp_path)).warnings == ()
+    os.close(reading)
+
+
 @pytest.mark.parametrize("text", ["ulr = 'x'", "url = [", "parallel = 0", "retry_for_s = 'x'"])
 def test_a_wrong_file_is_refused(tmp_path: Path, text: str) -> None:
     """Goal: a mistake in client.toml is not passed over. Method: several mistakes."""

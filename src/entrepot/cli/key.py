@@ -127,13 +127,18 @@ def _passphrase(file: Optional[Path]) -> Optional[str]:
     """From the file, from the environment, or None."""
     if file is None:
         return os.environ.get("ENTREPOT_KEY_PASSPHRASE") or None
+    from entrepot.client.config import judge_mode
     from entrepot.client.errors import UsageError
 
+    warnings: list[str] = []
     try:
         with file.open("rb") as stream:
             text = stream.read(PASSPHRASE_BYTES_MAX)
+            judge_mode(file, os.fstat(stream.fileno()).st_mode, "passphrase", warnings)
     except OSError as error:
         raise UsageError(f"{file}: {error.strerror}") from error
+    for warning in warnings:
+        typer.echo(f"entrepot: {warning}", err=True)
     try:
         return text.decode().partition("\n")[0].rstrip("\r")
     except UnicodeDecodeError:

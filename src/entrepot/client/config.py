@@ -110,7 +110,7 @@ def resolve(given: Given, environment: Mapping[str, str]) -> Connection:
         ("ENTREPOT_CA_FILE", environment.get("ENTREPOT_CA_FILE")),
         (str(path), file.get("ca_file")),
     )
-    token, sources["token"] = _find_token(given, environment, file, path, url)
+    token, sources["token"] = _find_token(given, environment, file, path, url, warnings)
     parallel, retry_for_s = file.get("parallel"), file.get("retry_for_s")
     if parallel is not None and not (isinstance(parallel, int) and 1 <= parallel <= PARALLEL_MAX):
         raise UsageError(f"{path}: parallel is a number from 1 to {PARALLEL_MAX}.")
@@ -137,16 +137,22 @@ def _read_file(environment: Mapping[str, str], warnings: list[str]) -> tuple[dic
     if unknown := sorted(set(file) - KNOWN):
         known = ", ".join(sorted(KNOWN))
         raise UsageError(f"{path}: there is no setting {unknown[0]!r}.", remedy=f"Known are {known}.")
-    if "token" in file and mode & (stat.S_IRGRP | stat.S_IROTH):
-        warnings.append(f"{path} holds a token and others can read it: chmod 600 {path}")
+    if "token" in file:
+        judge_mode(path, mode, "token", warnings)
     return file, path
 
 
+def judge_mode(path: Path, mode: int, held: str, warnings: list[str]) -> None:
+    """A regular file with a secret is its user's alone; a pipe (``<(pass show …)``) has no mode that says anything."""
+    if stat.S_ISREG(mode) and mode & (stat.S_IRWXG | stat.S_IRWXO):
+        warnings.append(f"{path} holds a {held} and others can read or change it: chmod 600 {path}")
+
+
 def _find_token(
-    given: Given, environment: Mapping[str, str], file: Mapping[str, Any], path: Path, url: str
+    given: Given, environment: Mapping[str, str], file: Mapping[str, Any], path: Path, url: str, warnings: list[str]
 ) -> tuple[str | None, str]:
     if given.token_file is not None:
-        return read_token(given.token_file), str(given.token_file)
+        return read_token(given.token_file, warnings), str(given.token_file)
     if text := environment.get("ENTREPOT_TOKEN", ""):
         return check_token(text, "ENTREPOT_TOKEN"), "ENTREPOT_TOKEN"
     if given.data_folder is not None:
@@ -156,25 +162,29 @@ def _find_token(
                 remedy="Set ENTREPOT_TOKEN, or name a file with --token-file.",
             )
         token_file = given.data_folder / "admin-token"
-        return read_token(token_file), str(token_file)
+        return read_token(token_file, warnings), str(token_file)
     if file.get("token"):
         return check_token(str(file["token"]), str(path)), str(path)
     if file.get("token_file"):
         token_file = _at_home(file["token_file"])
-        return read_token(token_file), str(token_file)
+        return read_token(token_file, warnings), str(token_file)
     if is_local(url):
         folder = environment.get("ENTREPOT_SERVER_DATA_FOLDER") or DEFAULT_DATA_FOLDER
         token_file = Path(folder) / "admin-token"
         if os.access(token_file, os.R_OK):
-            return read_token(token_file), str(token_file)
+            return read_token(token_file, warnings), str(token_file)
     return None, "none"
 
 
-def read_token(path: Path) -> str:
-    """The token in a file: its first line. Raises UsageError when it cannot be read or holds none."""
+def read_token(path: Path, warnings: list[str]) -> str:
+    """The token in a file: its first line. ``warnings`` gets a sentence when others can read the file too.
+
+    Raises UsageError when it cannot be read or holds none.
+    """
     try:
         with _at_home(path).open("rb") as stream:
             text = stream.read(4096).decode("utf-8", "replace").strip()
+            judge_mode(path, os.fstat(stream.fileno()).st_mode, "token", warnings)
     except OSError as error:
         raise UsageError(f"{path}: {error.strerror}: the token cannot be read.") from error
     return check_token(text.partition("\n")[0].strip(), str(path))
