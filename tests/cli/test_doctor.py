@@ -92,6 +92,20 @@ def test_a_healthy_server_passes(server: ServerProcess, entrepot: Client, monkey
     assert server.admin_token not in shown.output
 
 
+def test_a_server_with_other_settings_is_seen(server: ServerProcess, entrepot: Client) -> None:
+    """Goal: who started the server with options of the command line is not told to start it. Method: the shared server,
+    and settings that name ports where nobody is.
+
+    Seen to fail with the lock of the folder not looked at.
+    """
+    env = {"ENTREPOT_SERVER_LISTEN": "127.0.0.1:9", "ENTREPOT_SERVER_ADMIN_LISTEN": "127.0.0.1:10"}
+    rows = entrepot.json("doctor", "--data", server.data, env=env, rc=1)
+    [row] = [row for row in rows if row["check"] == "server"]
+    assert row["state"] == "failed"
+    assert f"runs on {server.data}" in row["text"]
+    assert f"{server.data}/entrepot.toml" in row["remedy"]
+
+
 @needs_root
 def test_each_illness_of_a_folder_is_found(sick: Sick, monkeypatch: pytest.MonkeyPatch) -> None:
     """Goal: every check of what lies on this machine can fail, and says how to mend it. Method: one illness after the

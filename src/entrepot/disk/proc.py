@@ -92,6 +92,23 @@ def open_inodes(pids: Iterable[int], device: int) -> frozenset[int]:
     return frozenset(found)
 
 
+def lock_holder(path: str | os.PathLike[str]) -> int | None:
+    """The process that holds the flock on a file; None when nobody does, or when it cannot be told (a process of
+    another container, a file system whose locks are listed under another device). It takes no lock itself.
+    """
+    try:
+        facts = os.stat(path)
+        lines = Path("/proc/locks").read_text().splitlines()
+    except OSError:
+        return None
+    place = f"{os.major(facts.st_dev):02x}:{os.minor(facts.st_dev):02x}:{facts.st_ino}"
+    for fields in (line.split() for line in lines):
+        # 1: FLOCK  ADVISORY  WRITE 4711 08:01:1234 0 EOF; those who wait for it have "->" behind the number.
+        if len(fields) >= 6 and fields[1] == "FLOCK" and fields[5] == place:
+            return int(fields[4])
+    return None
+
+
 def _name(pid: int) -> str:
     try:
         return Path(f"/proc/{pid}/comm").read_text().strip()

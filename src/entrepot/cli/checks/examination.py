@@ -31,7 +31,7 @@ def examine(settings: Settings, config: Path | None, ca_file: Path | None) -> It
     yield from check_room(folder, settings.disk)
     yield from check_catalog(folder, settings, clock)
     yield from check_backup(folder, clock)
-    running, states = check_server(settings.server)
+    running, states = check_server(folder, settings.server)
     yield from states
     yield from check_listen(folder, settings, running=running)
     if running:

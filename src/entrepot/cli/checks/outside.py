@@ -17,6 +17,8 @@ from entrepot.cli.keycheck import secret_of
 from entrepot.client.config import Given, is_local, resolve
 from entrepot.client.errors import ClientError, Problem
 from entrepot.client.session import Answer, Session
+from entrepot.disk.proc import lock_holder
+from entrepot.node.folder import LOCK
 from entrepot.node.ports import AddressError, check_free
 from entrepot.observe.clock import Clock
 from entrepot.settings.concerns import ServerSettings
@@ -27,7 +29,7 @@ ANSWER_S = 10.0
 _EVERYWHERE = {"0.0.0.0": "127.0.0.1", "::": "::1"}
 
 
-def check_server(server: ServerSettings) -> tuple[bool, list[Finding]]:
+def check_server(folder: Path, server: ServerSettings) -> tuple[bool, list[Finding]]:
     """Whether a server answers on the admin address, and how it is."""
     host, port = server.admin_address
     url = f"http://{_bracketed(_EVERYWHERE.get(host, host))}:{port}/statusz"
@@ -35,7 +37,7 @@ def check_server(server: ServerSettings) -> tuple[bool, list[Finding]]:
         with httpx.Client(trust_env=False, timeout=ANSWER_S) as client:
             status: dict[str, Any] = client.get(url).json()
     except (httpx.HTTPError, ValueError) as error:
-        return False, [warning("server", f"nothing answers on {url}: {error}", "Start it, if it should run.")]
+        return False, [_silent(folder, f"nothing answers on {url}: {error}")]
     found: list[Finding] = []
     if status.get("version") != __version__:
         found.append(warning("server", f"it is of version {status.get('version')}, this command of {__version__}"))
@@ -45,6 +47,19 @@ def check_server(server: ServerSettings) -> tuple[bool, list[Finding]]:
         if not check["ok"]:
             found.append(failed("server", f"{name}: {check['cause']}"))
     return True, found or [fine("server", f"version {__version__} is up and {status.get('node_state')}")]
+
+
+def _silent(folder: Path, text: str) -> Finding:
+    """No server answers where the settings say: none runs, or one that was given other addresses."""
+    pid = lock_holder(folder / LOCK)
+    if pid is None:
+        return warning("server", text, "Start it, if it should run.")
+    return failed(
+        "server",
+        f"process {pid} runs on {folder}, and {text}",
+        "If it was started with --listen, --admin-listen or --public-url, write them into"
+        f" {folder}/entrepot.toml, where this command finds them too. If not, it hangs: restart it.",
+    )
 
 
 def check_listen(folder: Path, settings: Settings, *, running: bool) -> Iterator[Finding]:
