@@ -23,6 +23,8 @@ COMMAND: Any = typer.main.get_command(app)
 
 _LINK = re.compile(r"(?<!!)\[[^\]]*\]\((?P<target>[^)\s]+)\)")
 _FENCE = re.compile(r"^```[^\n]*\n(?P<body>.*?)^```", re.MULTILINE | re.DOTALL)
+# A code that a command gives by itself: a keyword's value or default, or the first argument of `Unsent`.
+_CODE = re.compile(r'(?:\bcode(?:: str)? ?= ?|\bUnsent\()"(\w+)"')
 _INLINE = re.compile(r"`([^`\n]+)`")
 # What a reader of the pages must never meet: folders and hosts of whoever wrote them.
 _WORKPLACE = re.compile(
@@ -162,6 +164,18 @@ def test_generated_parts_are_current() -> None:
         [sys.executable, ROOT / "scripts" / "generate-docs.py", "--check"], capture_output=True, text=True, check=False
     )
     assert run.returncode == 0, run.stderr
+
+
+def test_every_code_of_the_command_line_has_a_row() -> None:
+    """Goal: who reads a code in brackets finds what to do. Method: the codes in the sources of client and commands, all
+    anchors of the page. The server's and the back-up's own are in the generated tables.
+
+    Seen to fail with a row taken out.
+    """
+    sources = [path for part in ("client", "cli") for path in (ROOT / "src" / "entrepot" / part).rglob("*.py")]
+    found = {code for path in sources for code in _CODE.findall(path.read_text())}
+    assert {"usage", "unreachable", "held", "not_a_file"} <= found
+    assert sorted(found - anchors((ROOT / "docs" / "troubleshoot.md").read_text())) == []
 
 
 @pytest.mark.parametrize("path", [each for each in PAGES if each.name != "ARCHITECTURE.md"], ids=page)
