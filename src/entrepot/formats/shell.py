@@ -147,7 +147,8 @@ def script(name: str, request: InstallInput, *, client: str, any_name: str, body
         "token": request.token or "",
         "any": any_name if request.any else "",
     }
-    own = f"{request.install_url}/{name}{'?any=true' if request.any else ''}"
+    own = f"{request.install_url}/{name}"
+    own = f"'{own}?any=true'" if request.any else own
     head = _HEAD.replace("__CLIENT__", client).replace("__TITLE__", _comment(request.title))
     head = head.replace("__URL__", _comment(own))
     given = "".join(f"{variable}={quoted(value)}\n" for variable, value in values.items())
