@@ -13,7 +13,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 LOCKS = ("lock", "mutex", "changed", "condition", "collecting")
-SYNCS = ("fsync", "fdatasync")
+SYNCS = ("fsync", "fdatasync", "syncfs")
 PAUSE = "__import__('time').sleep(0.002)"
 
 SWEEP = "tests/fault/test_sweep.py::test_every_call_fails[all-unnamed]"
@@ -35,6 +35,7 @@ TESTS: tuple[tuple[str, tuple[str, ...]], ...] = (
     ("catalog/lane", ("tests/catalog/test_lane.py", "tests/catalog/test_concurrency.py", SWEEP)),
     ("upkeep/backup", ("tests/upkeep/test_backup.py", "tests/upkeep/test_backup_power_cut.py")),
     ("upkeep/", ("tests/upkeep/test_strays.py", "tests/upkeep/test_leaks.py")),
+    ("node/restore", ("tests/node/test_restore.py", "tests/node/test_restore_power_cut.py")),
     ("node/upkeep", ("tests/node/test_upkeep.py", "tests/fault/test_races.py")),
 )
 SKIPPED = ("disk/faults",)

@@ -214,6 +214,40 @@ def test_blobs_on_a_volume_of_its_own(bed: Bed) -> None:
         assert (blobs / "incoming").is_dir()
 
 
+def test_it_is_a_data_folder_when_all_of_it_was_synced(bed: Bed) -> None:
+    """Goal: no byte is on its way to a disk any more when `restoring` becomes `format`. Method: two volumes; each is
+    noted when it is written, and struck out when it is synced. Seen to fail without the sync of either.
+    """
+    bed.add("hello")
+    bed.save()
+    target = folder_of(bed)
+    target.mkdir(mode=0o700)
+    waiting: set[int] = set()
+    written: set[int] = set()
+    at_the_end: list[set[int]] = []
+
+    def note(call: str, _counter: int, args: tuple[object, ...]) -> None:
+        if call in ("write", "syncfs"):
+            assert isinstance(args[0], int)
+            device = os.fstat(args[0]).st_dev
+            if call == "write":
+                written.add(device)
+                waiting.add(device)
+            else:
+                waiting.discard(device)
+        elif call == "rename" and args[1] == "format":
+            at_the_end.append(set(waiting))
+
+    with tmpfs(target / "blobs", size_bytes=16 * MIB) as blobs:
+        fs.set_hook(note)
+        try:
+            back(bed, target)
+        finally:
+            fs.set_hook(None)
+        assert written == {blobs.stat().st_dev, target.stat().st_dev}
+    assert at_the_end == [set()]
+
+
 @pytest.mark.parametrize("code", ["ENOSPC", "EIO"])
 def test_a_failed_restore_leaves_nothing(bed: Bed, code: str) -> None:
     """Goal: a full or failing disk leaves the folder as it was, and the next try works. Method: the Nth file call
