@@ -39,7 +39,7 @@ def list_(
 
 @app.command(epilog="Example: entrepot distro add debian/forky; entrepot distro add acme/1 --like debian")
 def add(
-    path: Annotated[str, typer.Argument(metavar="DISTRO/VERSION")],
+    path: Annotated[str, typer.Argument(metavar="DISTRO/VERSION", help="Its name, such as `opensuse/16.1`.")],
     like: Annotated[
         Optional[str],
         typer.Option("--like", metavar="DISTRO", help="For a new family: a known one whose kind of packages it takes."),

@@ -32,7 +32,7 @@ app = typer.Typer(
     help=HELP, short_help="Import, rotate, export and list signing keys.", no_args_is_help=True, rich_markup_mode=None
 )
 
-Repository = Annotated[str, typer.Argument(metavar="USER/REPO")]
+Repository = Annotated[str, typer.Argument(metavar="USER/REPO", help="The repository.")]
 Fingerprint = Annotated[
     str, typer.Argument(metavar="FINGERPRINT", help="Or its last 8 or more digits, as `entrepot key list` shows them.")
 ]
@@ -248,7 +248,7 @@ def _tell_others(session: "Session", name: str, mine: str) -> None:
 
 @app.command(name="list", epilog="Examples: entrepot key list; entrepot key list acme/prod")
 def list_(
-    name: Annotated[Optional[str], typer.Argument(metavar="[USER/REPO]")] = None,
+    name: Annotated[Optional[str], typer.Argument(metavar="[USER/REPO]", help="This repository alone.")] = None,
     as_json: options.Json = False,
     url: options.Url = None,
     token_file: options.TokenFile = None,

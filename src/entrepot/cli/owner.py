@@ -11,7 +11,7 @@ app = typer.Typer(
     help="Show owners, and bound what their repositories hold.", no_args_is_help=True, rich_markup_mode=None
 )
 
-Name = Annotated[str, typer.Argument(metavar="USER")]
+Name = Annotated[str, typer.Argument(metavar="USER", help="The owner.")]
 
 
 @app.command(name="list")

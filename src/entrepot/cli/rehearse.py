@@ -23,7 +23,7 @@ Ends with 0 when every check is passed, 1 when not.
 
 
 def rehearse(
-    name: Annotated[str, typer.Argument(metavar="USER/REPO")],
+    name: Annotated[str, typer.Argument(metavar="USER/REPO", help="The repository.")],
     as_json: options.Json = False,
     url: options.Url = None,
     token_file: options.TokenFile = None,

@@ -12,7 +12,7 @@ app = typer.Typer(
     help="Create, list, show, bound and delete repositories.", no_args_is_help=True, rich_markup_mode=None
 )
 
-Name = Annotated[str, typer.Argument(metavar="USER/REPO")]
+Name = Annotated[str, typer.Argument(metavar="USER/REPO", help="The repository.")]
 
 
 @app.command(epilog="Example: entrepot repo create acme/prod --private")
@@ -145,7 +145,9 @@ Examples:
 
 @app.command(help=KEEP_HELP, short_help="Keep the last versions of each package, drop older ones.")
 def keep(
-    place: Annotated[str, typer.Argument(metavar="USER/REPO[/DISTRO/VERSION]")],
+    place: Annotated[
+        str, typer.Argument(metavar="USER/REPO[/DISTRO/VERSION]", help="A repository, or one of its distributions.")
+    ],
     versions: Annotated[
         Optional[str], typer.Argument(metavar="[N|none]", help="So many versions. Without it: show the rules.")
     ] = None,

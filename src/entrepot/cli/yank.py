@@ -35,7 +35,9 @@ Examples:
 
 PAST = {"yank": "yanked", "unyank": "listed"}
 
-Place = Annotated[str, typer.Argument(metavar="USER/REPO[/DISTRO/VERSION]")]
+Place = Annotated[
+    str, typer.Argument(metavar="USER/REPO[/DISTRO/VERSION]", help="A repository, or one of its distributions.")
+]
 What = Annotated[str, typer.Argument(metavar="WHAT", help="A file name, a pattern in quotes, or a package name.")]
 Version = Annotated[Optional[str], typer.Argument(metavar="[VERSION]", help="Then WHAT is the package's name.")]
 
