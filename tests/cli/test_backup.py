@@ -166,6 +166,8 @@ def test_what_the_commands_say(story: Story) -> None:
     assert not back.exists()
     (error,) = entrepot.json("restore", dest, back, rc=1)
     assert (error["event"], error["code"]) == ("error", "backup_damaged")
+    (state / "secret").unlink()
+    assert entrepot("verify", dest, rc=1).stdout.count("secret") == 1
     shutil.copy(data / "secret", state / "secret")
     partial = entrepot("restore", dest, back, "--partial", rc=1)
     assert story.repository in partial.stdout

@@ -78,6 +78,22 @@ def test_a_keys_life(entrepot: Client, home: GpgHome, tmp_path: Path) -> None:
     assert home.gpg("-u", second, "--detach-sign", stdin=b"x").ok
 
 
+def test_keys_that_were_brought_stay_until_told_otherwise(entrepot: Client, home: GpgHome, tmp_path: Path) -> None:
+    """Goal: no key that customers may trust goes without a word, published index or not. Method: two keys, one after
+    the other, into a new repository; only the one that was made there goes, and the command says so; then `--alone`.
+    """
+    name = entrepot.repository("acme/two")
+    (made,) = fingerprints(entrepot, name)
+    assert f"{made} is retired with that." in entrepot("key", "import", name, plain(home, tmp_path)).stdout
+    told = entrepot("key", "import", name, shut(home, tmp_path), env={"ENTREPOT_KEY_PASSPHRASE": PASSPHRASE}).stdout
+    assert f"{home.fingerprint} signs beside it" in told
+    assert "retired" not in told
+    assert len(fingerprints(entrepot, name)) == 2
+    told = entrepot("key", "import", name, plain(home, tmp_path), "--alone").stdout
+    assert told.count("is retired with that.") == 1
+    assert fingerprints(entrepot, name) == [home.fingerprint]
+
+
 def test_passphrase_from_file_and_environment(entrepot: Client, home: GpgHome, tmp_path: Path) -> None:
     """Goal: pipelines have no terminal. Method: file with a line end, variable, wrong one, none."""
     name, key = entrepot.repository("acme/shut"), shut(home, tmp_path)

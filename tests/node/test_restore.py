@@ -108,11 +108,12 @@ def test_what_is_refused(bed: Bed) -> None:
     target = folder_of(bed)
     codes: list[tuple[str, str]] = []
 
-    def refused(name: str, source: Path, folder: Path) -> None:
+    def refused(name: str, source: Path, folder: Path) -> str:
         with pytest.raises(BackupError) as caught:
             restore(source, folder, 0, quiet)
         assert caught.value.remedy
         codes.append((name, caught.value.code))
+        return caught.value.detail
 
     full = folder_of(bed, "full")
     full.mkdir()
@@ -138,6 +139,8 @@ def test_what_is_refused(bed: Bed) -> None:
     content = copy.read_bytes()
     copy.write_bytes(content.replace(b"x", b"y"))
     refused("rotten", bed.dest, target)
+    copy.write_bytes(content + b"?")
+    assert f"it has {len(content) + 1} bytes instead of {len(content)}" in refused("longer", bed.dest, target)
     copy.unlink()
     refused("missing", bed.dest, target)
     copy.write_bytes(content)
@@ -160,6 +163,7 @@ def test_what_is_refused(bed: Bed) -> None:
         ("data format", "backup_too_new"),
         ("made up", "backup_damaged"),
         ("rotten", "backup_damaged"),
+        ("longer", "backup_damaged"),
         ("missing", "backup_damaged"),
         ("catalog", "backup_damaged"),
         ("revision", "backup_too_new"),

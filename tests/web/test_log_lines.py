@@ -42,7 +42,7 @@ def test_a_request_is_one_line_that_says_everything(server: ServerProcess, admin
     wait_until(lambda: bool(lines(server.log(), path)))
     (line,) = lines(server.log(), path)
     assert (line["route"], line["status"], line["code"], line["repository"]) == ("put", 201, "ok", name)
-    assert (line["bytes_in"], line["token_name"]) == (len(package), "admin")
+    assert (line["bytes_in"], line["token_id"], line["token_name"]) == (len(package), 1, "admin")
     assert line["ms"] > 0
     assert line["request_id"]
     assert "volume" not in line

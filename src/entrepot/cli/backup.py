@@ -163,7 +163,8 @@ def verify(
             found, checked = check_backup(where, meter.tell, report)
             state = where / found.state
             has_secret = SECRET in found.files or settings.signing.secret is not None
-            faults = [*checked.faults, *(key_faults(state, settings) if has_secret else ())]
+            opens = settings.signing.secret is not None or (state / SECRET).exists()  # one that is gone was named
+            faults = [*checked.faults, *(key_faults(state, settings) if opens else ())]
             if not has_secret:
                 _say("this back-up holds no secret: whether the signing keys open was not tried.")
         else:

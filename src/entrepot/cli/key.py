@@ -3,7 +3,7 @@
 import base64
 import os
 import sys
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any, Optional
 
@@ -67,8 +67,8 @@ def import_(
         Optional[bool],
         typer.Option(
             "--alone/--beside",
-            help="Retire the keys that sign until now at once, or have them sign beside it. Default: --beside, once an"
-            " index was published.",
+            help="Retire the keys that sign until now at once, or have them sign beside it. Default: --beside, but a"
+            " key that was made here goes if no index was published.",
         ),
     ] = None,
     as_json: options.Json = False,
@@ -99,10 +99,11 @@ def import_(
                 typer.echo(f"{frame.clean(found['fingerprint'])} is served at {frame.clean(found['url'])}")
             return
         document: dict[str, object] = {"key": key, "alone": alone}
+        before = [] if as_json else session.get(f"{path}/keys")["keys"]
         found = _import(session, f"{path}/keys", document, passphrase_file)
         _told(found, as_json=as_json)
         if not as_json:
-            _tell_others(session, name, found["key"]["fingerprint"])
+            _tell_others(session, name, found["key"]["fingerprint"], before)
 
     frame.ask(body, url, token_file, data, ca_file, as_json=as_json)
 
@@ -191,7 +192,7 @@ def rotate(
         found = session.post(f"/api/v2/repos/{check_repository(name)}/keys/rotate", asked, retries=False)
         _told(found, as_json=as_json)
         if not as_json:
-            _tell_others(session, name, found["key"]["fingerprint"])
+            _tell_others(session, name, found["key"]["fingerprint"], ())
 
     frame.ask(body, url, token_file, data, ca_file, as_json=as_json)
 
@@ -235,13 +236,17 @@ def _when(found: Mapping[str, Any]) -> str:
     return "" if found["indexed"] else " Not everything is signed anew yet; that goes on in the background."
 
 
-def _tell_others(session: "Session", name: str, mine: str) -> None:
-    """What goes on beside the new key, or went with it."""
+def _tell_others(session: "Session", name: str, mine: str, before: Sequence[Mapping[str, Any]]) -> None:
+    """What goes on beside the new key, and what went with it; ``before``: the keys as they were."""
     keys = session.get(f"/api/v2/repos/{name}/keys")["keys"]
-    others = [key for key in keys if key["fingerprint"] != mine]
-    for key in others:
-        if key["signs"]:
-            other = frame.clean(key["fingerprint"])
+    used = {key["fingerprint"] for key in before if key["retired_at"] is None}
+    for key in keys:
+        other = frame.clean(key["fingerprint"])
+        if key["fingerprint"] == mine:
+            continue
+        if key["retired_at"] is not None and key["fingerprint"] in used:
+            typer.echo(f"{other} is retired with that.")
+        elif key["signs"]:
             typer.echo(f"{other} signs beside it. When every client has the new key:")
             typer.echo(f"  {frame.program()} key retire {name} {other}")
 

@@ -130,8 +130,9 @@ class Keyring:
     ) -> tuple[KeyRow, tuple[Ticket, ...]]:
         """Add a secret key that was made elsewhere; what is published is signed anew, and the tickets say when.
 
-        ``alone``: the keys that sign until now are retired at once; None: if no client can have seen a signature of
-        theirs. Raises Refusal: ``key_unusable``, ``field_invalid``.
+        ``alone``: the keys that sign until now are retired at once; None: those that were made here, if no client can
+        have seen a signature of theirs (an imported one is a key that clients trust already). Raises Refusal:
+        ``key_unusable``, ``field_invalid``.
         """
         now_s = self._clock.now_s()
         read = self._read("load", (data, passphrase, now_s))
@@ -160,10 +161,10 @@ class Keyring:
     ) -> tuple[KeyRow, tuple[Ticket, ...]]:
         def work(conn: Connection) -> tuple[KeyRow, tuple[Ticket, ...]]:
             row = catalog_keys.add(conn, new, now_s, repository_id=repository_id, actor=actor)
-            if alone or (alone is None and not catalog_keys.has_published(conn, repository_id, self._signed)):
-                for other in catalog_keys.for_repository(conn, repository_id):
-                    if other.id != row.id:
-                        catalog_keys.retire(conn, other, now_s, actor=actor)
+            unseen = alone is None and not catalog_keys.has_published(conn, repository_id, self._signed)
+            for other in catalog_keys.for_repository(conn, repository_id):
+                if other.id != row.id and (alone or (unseen and not other.imported)):
+                    catalog_keys.retire(conn, other, now_s, actor=actor)
             return row, catalog_keys.sign_again(conn, repository_id, self._signed)
 
         return self._catalog.submit(work)

@@ -7,7 +7,8 @@ BACKLOG = 1024
 """Connections that wait to be accepted."""
 
 _REMEDIES = {
-    errno.EADDRINUSE: "is in use by another program. Stop it (`ss -ltnp` shows it), or choose another with {how}.",
+    errno.EADDRINUSE: "is in use by another program, or by a server that still finishes its uploads. `ss -ltnp` shows"
+    " which: stop it, wait for it, or choose another with {how}.",
     errno.EADDRNOTAVAIL: "is no address of this machine. Name one that `ip address` shows, or 0.0.0.0, with {how}.",
     errno.EACCES: "may not be opened by this user: ports below 1024 need CAP_NET_BIND_SERVICE. Choose a higher one with"
     " {how}.",

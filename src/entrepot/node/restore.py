@@ -17,7 +17,7 @@ from entrepot.node.folder import FORMAT, FORMAT_FILE, LOCK, RESTORING, SAVED_FIL
 from entrepot.storage.sweep import SEALED_MODE, SHARD
 from entrepot.upkeep.backup.check import absent, small_faults
 from entrepot.upkeep.backup.errors import BackupError
-from entrepot.upkeep.backup.filler import MISSING, Filler, Folders, Lack
+from entrepot.upkeep.backup.filler import Filler, Folders, Lack
 from entrepot.upkeep.backup.place import BLOBS, CATALOG, INCOMING, Place
 from entrepot.upkeep.backup.progress import Progress, Tell
 
@@ -117,9 +117,9 @@ class _Return:
 
     def _look_at_copies(self) -> None:
         """See from names and lengths that the back-up is whole, before anything is written."""
-        for facts in absent(self._catalog, self._from):
+        for facts, found in absent(self._catalog, self._from):
             why = self._place.whole.lacking.get(facts.key)
-            self._lose(facts.key, why or MISSING, declared=why is not None)
+            self._lose(facts.key, why or str(found), declared=why is not None)
 
     def _lose(self, key: str, why: str, *, declared: bool) -> None:
         lack = Lack(key, why, tuple(self._catalog.names(key)))

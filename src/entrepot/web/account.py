@@ -68,7 +68,7 @@ class AccountPages:
         fields = await read_fields(call)
         text = fields.get("token", "").strip()
         token = await services.tokens.identify((text,) if text else (), call.address)
-        call.token_name = token.name
+        call.known_as(token.id, token.name)
         session = services.sessions.begin(token.id)
         await self._go(call, _inside(fields.get("next")), cookie(session, services.settings.public_url))
 

@@ -156,6 +156,7 @@ class App:
             ms=round(seconds * 1000, 1),
             bytes_in=call.body.received_bytes,
             bytes_out=call.sent_bytes,
+            token_id=call.token_id,
             token_name=call.token_name,
             address=call.address,
             request_id=call.request_id,

@@ -121,6 +121,7 @@ class Call:
         "sent_bytes",
         "started",
         "status",
+        "token_id",
         "token_name",
     )
 
@@ -140,6 +141,7 @@ class Call:
         self.code = "ok"
         self.repository: str | None = None
         self.refused: Mapping[str, object] = {}
+        self.token_id: int | None = None
         self.token_name: str | None = None
         self.status = 0
         self.started = False
@@ -148,6 +150,10 @@ class Call:
         self._send = send
         self._draining = draining
         self._query: list[tuple[str, str]] | None = None
+
+    def known_as(self, token_id: int, token_name: str) -> None:
+        """Whose request it is, for the log line. Names need not differ, numbers do."""
+        self.token_id, self.token_name = token_id, token_name
 
     def header(self, name: bytes) -> str | None:
         """A request header by its lower-case name, or None."""

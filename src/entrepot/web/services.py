@@ -186,7 +186,7 @@ class Services:
         Raises Refusal: the 401 codes, ``too_many_attempts``.
         """
         row = await self.tokens.identify(credentials(call.headers.get(b"authorization"), path_token), call.address)
-        call.token_name = row.name
+        call.known_as(row.id, row.name)
         return row
 
     async def visitor(self, call: Call) -> tokens.TokenRow:
@@ -202,7 +202,7 @@ class Services:
             raise Refusal("token_unknown")
         if (fault := over(row, self.clock.now_s())) is not None:
             raise fault
-        call.token_name = row.name
+        call.known_as(row.id, row.name)
         return row
 
     async def _token(self, text: str) -> tokens.TokenRow | None:

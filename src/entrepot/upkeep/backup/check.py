@@ -1,7 +1,6 @@
 """Looks at every byte of a back-up, or of the data folder of a server that may be running."""
 
 from collections.abc import Callable, Iterable
-from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -9,7 +8,7 @@ from entrepot.catalog.beside import CatalogFile, CatalogFileError, CopyFacts
 from entrepot.disk import fs
 from entrepot.storage.sweep import copy_path
 from entrepot.upkeep.backup.errors import BackupError
-from entrepot.upkeep.backup.filler import MISSING, Folders, Lack, digest_of, pour
+from entrepot.upkeep.backup.filler import MISSING, UNREADABLE, Folders, Lack, Read, digest_of, pour, wrong_length
 from entrepot.upkeep.backup.manifest import Manifest
 from entrepot.upkeep.backup.place import BLOBS, CATALOG, Place
 from entrepot.upkeep.backup.progress import Progress, Tell
@@ -94,11 +93,15 @@ def _check(
     return Checked(progress.copies_done, progress.bytes_done, faults, bad)
 
 
-def absent(catalog: CatalogFile, blobs_fd: int) -> Iterable[CopyFacts]:
-    """The copies whose files are not there, or not of their length; nothing is read."""
+def absent(catalog: CatalogFile, blobs_fd: int) -> Iterable[tuple[CopyFacts, Read]]:
+    """The copies whose files are not there, or not of their length, and which of the two; nothing is read."""
     for facts in catalog.copies():
-        size_bytes = -1
-        with suppress(OSError):
+        try:
             size_bytes = fs.stat(copy_path(facts.key), dir_fd=blobs_fd).st_size
-        if size_bytes != facts.size_bytes:
-            yield facts
+        except FileNotFoundError:
+            yield facts, Read(MISSING)
+        except OSError as error:
+            yield facts, Read(UNREADABLE, error.strerror or str(error))
+        else:
+            if size_bytes != facts.size_bytes:
+                yield facts, wrong_length(size_bytes, facts)

@@ -149,10 +149,15 @@ def pour(source_fd: int, facts: CopyFacts, target_fd: int | None) -> Read:
         with suppress(OSError):
             fs.close(fd)
     if size_bytes != facts.size_bytes:
-        return Read(DAMAGED, f"it has {size_bytes} bytes instead of {facts.size_bytes}")
+        return wrong_length(size_bytes, facts)
     if digest.hexdigest() != facts.sha256:
         return Read(DAMAGED, "its bytes are not those of its sha256")
     return Read("")
+
+
+def wrong_length(size_bytes: int, facts: CopyFacts) -> Read:
+    """A copy that has ``size_bytes``, as a reading would tell it."""
+    return Read(DAMAGED, f"it has {size_bytes} bytes instead of {facts.size_bytes}")
 
 
 def digest_of(path: Path) -> str:
