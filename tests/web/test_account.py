@@ -73,15 +73,17 @@ def test_a_wrong_token_is_told_so_on_the_form(server: ServerProcess, admin: http
     """
     name = make_repository(admin, private=True, owner="form")
     with httpx.Client(base_url=server.url, timeout=30, trust_env=False) as client:
-        for answer, code in (
-            (client.get(f"/app/repositories/{name}"), "token_missing"),
-            (client.post("/app/login", data={"token": "x" * 48}, headers=HERE), "token_unknown"),
-            (client.post("/app/login", data={}, headers=HERE), "token_missing"),
+        for answer, code, told in (
+            (client.get(f"/app/repositories/{name}"), "token_missing", ""),
+            (client.post("/app/login", data={"token": "x" * 48}, headers=HERE), "token_unknown", "not known here"),
+            (client.post("/app/login", data={}, headers=HERE), "token_missing", "Paste a token."),
         ):
             assert (answer.status_code, answer.headers["x-entrepot-code"]) == (401, code)
             assert answer.headers["content-type"].startswith("text/html")
             assert "www-authenticate" not in answer.headers
             assert 'name="token"' in answer.text
+            assert ('role="alert"' in answer.text) == bool(told)
+            assert told in answer.text
         assert f'value="/app/repositories/{name}"' in client.get(f"/app/repositories/{name}").text
         assert "set-cookie" not in client.get("/app/login").headers
     reader = make_token(admin, "read", owner="form")

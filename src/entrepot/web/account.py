@@ -124,7 +124,11 @@ class AccountPages:
 def refused(call: Call, refusal: Refusal) -> tuple[int, list[Header], bytes]:
     """A refusal as a page: what it says, and the form to log in with a token that may do this."""
     where = call.path if call.method in ("GET", "HEAD") and call.path != "/app/login" else "/app"
-    html = _login_page(refusal.detail, _inside(where))
+    message = refusal.detail
+    if refusal.code == "token_missing":
+        # The code's text is for programs. Whoever just comes in, or whose session ended, did nothing wrong.
+        message = "Paste a token." if call.method == "POST" else ""
+    html = _login_page(message, _inside(where))
     # Without a challenge: the browser would open a window of its own over the form.
     headers = [each for each in headers_for(refusal, HTML) if each[0] not in (b"www-authenticate", b"cache-control")]
     return refusal.kind.status, [*headers, *_HEADERS], html.encode()
