@@ -4,7 +4,9 @@ import io
 import json
 import socket
 import ssl
+import threading
 import time
+from contextlib import suppress
 from functools import partial
 from pathlib import Path
 
@@ -168,17 +170,40 @@ def test_a_redirect_is_not_followed_with_a_token() -> None:
         assert len(server.gets) == 1
 
 
-def test_something_else_than_our_server() -> None:
-    """Goal: a page of another program is no crash. Method: 200 with HTML."""
+@pytest.mark.parametrize("body", [b"<html>", b"[" * 200_000], ids=["html", "nested"])
+def test_something_else_than_our_server(body: bytes) -> None:
+    """Goal: a page of another program is no crash. Method: 200 with HTML; JSON that exhausts the parser's stack."""
 
     def page(handler: Handler) -> None:
         handler.send_response(200)
-        handler.send_header("Content-Length", "6")
+        handler.send_header("Content-Length", str(len(body)))
         handler.end_headers()
-        handler.wfile.write(b"<html>")
+        handler.wfile.write(body)
 
     with fake(page) as server, Session(connection(server.url)) as session, pytest.raises(Problem, match="not JSON"):
         session.get("/api/v2/repos")
+
+
+def test_an_answer_that_drips_has_an_end() -> None:
+    """Goal: a server that sends a byte now and then holds no pipeline for ever. Method: one that never ends, each byte
+    well within the time-out of a read.
+    """
+    ended = threading.Event()
+
+    def drip(handler: Handler) -> None:
+        handler.send_response(200)
+        handler.send_header("Content-Length", "1000000")
+        handler.end_headers()
+        with suppress(OSError):
+            while not ended.wait(0.05):
+                handler.wfile.write(b" ")
+
+    with fake(drip) as server, Session(connection(server.url), answer_s=0.4, retry_for_s=0) as session:
+        try:
+            with pytest.raises(Unreachable, match="no answer in time"):
+                session.get("/api/v2/repos")
+        finally:
+            ended.set()
 
 
 def test_certificates_and_names_are_not_waited_for() -> None:

@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Mapping
 from enum import IntEnum
 from typing import Any
+
+from entrepot.client.answers import parse
 
 BODY_SHOWN_CHARS_MAX = 300
 _WHICH_TOKEN = "`entrepot config --client` shows which token is used, and from where."
@@ -125,7 +126,7 @@ def problem_from(status: int, headers: Mapping[str, str], body: bytes) -> Proble
     detail = ""
     numbers: dict[str, Any] = {}
     try:
-        document = json.loads(body)
+        document = parse(body)
     except ValueError:
         document = None
     if isinstance(document, dict):

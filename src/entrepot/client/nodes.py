@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any
 import httpx
 
 from entrepot.client import clock
+from entrepot.client.answers import parse
 from entrepot.client.config import is_local
 
 if TYPE_CHECKING:
@@ -69,7 +70,7 @@ class Nodes:
     def _ask(self, url: str, client: httpx.Client) -> Look:
         try:
             answer = client.get(f"{url}/statusz")
-            status = answer.json() if answer.status_code == 200 else None
+            status = parse(answer.content) if answer.status_code == 200 else None
         except httpx.HTTPError as error:
             return Look(url, trouble=str(error) or type(error).__name__)
         except ValueError:

@@ -19,7 +19,8 @@ import httpcore
 import httpx
 
 from entrepot import __version__
-from entrepot.client import retry
+from entrepot.client import clock, retry
+from entrepot.client.answers import parse
 from entrepot.client.config import Connection
 from entrepot.client.errors import FileChanged, UsageError, problem_from
 from entrepot.client.retry import Patience, Wait
@@ -50,7 +51,7 @@ class Answer:
         if not self.body:
             return None
         try:
-            return json.loads(self.body)
+            return parse(self.body)
         except ValueError:
             text = b"The answer is not JSON: is this an Entrepot server?"
             raise problem_from(self.status, self.headers, text) from None
@@ -241,11 +242,15 @@ class Session:
         request.extensions["trace"] = self._wire.trace
         response = self._client.send(request, stream=True)
         body = bytearray()
+        # One that sends a byte now and then never runs into the time-out of a read.
+        ends = clock.monotonic() + self._answer_s
         try:
             for chunk in response.iter_bytes():
                 body += chunk
                 if len(body) > ANSWER_BYTES_MAX:
                     break
+                if clock.monotonic() > ends:
+                    raise httpx.ReadTimeout(f"the answer did not end within {self._answer_s:g} s", request=request)
         except httpx.TransportError:
             # After an early refusal the connection may break while its text is read; the head says enough.
             if response.status_code < 400:

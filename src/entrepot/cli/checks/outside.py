@@ -14,6 +14,7 @@ from entrepot import __version__
 from entrepot.cli.checks import Finding, failed, fine, skipped, warning
 from entrepot.cli.checks.inside import compare_clocks
 from entrepot.cli.keycheck import secret_of
+from entrepot.client.answers import parse
 from entrepot.client.config import Given, is_local, resolve
 from entrepot.client.errors import ClientError, Problem
 from entrepot.client.session import Answer, Session
@@ -35,7 +36,7 @@ def check_server(folder: Path, server: ServerSettings) -> tuple[bool, list[Findi
     url = f"http://{_bracketed(_EVERYWHERE.get(host, host))}:{port}/statusz"
     try:
         with httpx.Client(trust_env=False, timeout=ANSWER_S) as client:
-            status: dict[str, Any] = client.get(url).json()
+            status: dict[str, Any] = parse(client.get(url).content)
     except (httpx.HTTPError, ValueError) as error:
         return False, [_silent(folder, f"nothing answers on {url}: {error}")]
     found: list[Finding] = []
@@ -84,7 +85,7 @@ def check_listen(folder: Path, settings: Settings, *, running: bool) -> Iterator
         # Here the certificate, whose name is the public one, says nothing; the proof does.
         with httpx.Client(trust_env=False, timeout=ANSWER_S, verify=False) as client:
             answer = client.get(f"{shown}/api/v2/proof", params={"nonce": nonce})
-            mine = answer.status_code == 200 and answer.json().get("proof") == prover.prove(nonce)
+            mine = answer.status_code == 200 and parse(answer.content).get("proof") == prover.prove(nonce)
     except (httpx.HTTPError, ValueError, AttributeError) as error:
         yield failed("listen", f"{shown} does not answer: {error}")
         return
