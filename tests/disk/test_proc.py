@@ -1,7 +1,8 @@
-"""Deleted files that are held open, and mounts, read from the kernel."""
+"""Deleted files that are held open, locks, ports and mounts, read from the kernel."""
 
 import fcntl
 import os
+import socket
 import subprocess
 import sys
 from pathlib import Path
@@ -88,3 +89,22 @@ def test_who_holds_a_lock(tmp_path: Path) -> None:
     assert (proc.lock_holder(path), proc.lock_holder(other)) == (os.getpid(), None)
     os.close(fd)
     assert proc.lock_holder(path) is None
+
+
+def test_who_listens_on_a_port() -> None:
+    """Goal: the listener is told where it would be in the way, and nobody else: not one on another address, not one
+    that is only connected. Method: listeners of this process on IPv4, on IPv6, on every address, and none.
+    """
+    with socket.create_server(("127.0.0.1", 0)) as listener:
+        port = listener.getsockname()[1]
+        for address, holder in (("127.0.0.1", os.getpid()), ("0.0.0.0", os.getpid()), ("127.0.0.2", None)):
+            assert proc.port_holder(address, port) == holder, address
+        with socket.create_connection(("127.0.0.1", port)) as client:
+            assert proc.port_holder("127.0.0.1", client.getsockname()[1]) is None
+    assert proc.port_holder("127.0.0.1", port) is None
+    with socket.create_server(("::", 0), family=socket.AF_INET6, dualstack_ipv6=True) as listener:
+        assert proc.port_holder("127.0.0.1", listener.getsockname()[1]) == os.getpid()
+    with socket.create_server(("::1", 0), family=socket.AF_INET6) as listener:
+        port = listener.getsockname()[1]
+        assert (proc.port_holder("::1", port), proc.port_holder("127.0.0.1", port)) == (os.getpid(), None)
+    assert proc.named(os.getpid()).startswith(f"process {os.getpid()} (")

@@ -4,8 +4,10 @@ The folders are in tests/fixtures/folders, one for each version that was tagged 
 ``expected.json``. scripts/make-folder-fixture.py makes them.
 """
 
+import gzip
 import hashlib
 import json
+import re
 import sqlite3
 import stat
 import tarfile
@@ -71,6 +73,14 @@ def packages_of(index: str) -> set[str]:
     return {line.rpartition("/")[2] for line in index.splitlines() if line.startswith("Filename: ")}
 
 
+def files_of_rpm_md(start: Start, token: str) -> set[str]:
+    """The files that the index of el/9 lists."""
+    repomd = served(start, "el/9/x86_64/repodata/repomd.xml", token).decode()
+    (primary,) = re.findall(r'href="([^"]*primary[^"]*)"', repomd)
+    listed = gzip.decompress(served(start, f"el/9/x86_64/{primary}", token)).decode()
+    return {path.rpartition("/")[2] for path in re.findall(r'<location href="([^"]*)"', listed)}
+
+
 def check_contents(start: Start, expected: Mapping[str, Any]) -> None:
     """Everything that was pushed is there, tokens work as they did, what was yanked is listed nowhere."""
     admin, reader = expected["admin_token"], expected["reader_token"]
@@ -82,6 +92,7 @@ def check_contents(start: Start, expected: Mapping[str, Any]) -> None:
         elif path.endswith(".deb") and expected["yanked"] not in path:
             where = next(line[10:] for line in index.splitlines() if line.endswith(path.rpartition("/")[2]))
             assert hashlib.sha256(served(start, f"debian/{where}", admin)).hexdigest() == digest, path
+    assert files_of_rpm_md(start, admin) == {path.rpartition("/")[2] for path in expected["sha256"] if "rpm" in path}
     assert served(start, "gpgkey", admin).decode() == expected["key"]
     secret = f"{start.url}/acme/secret/debian/dists/bookworm/InRelease"
     for token, status in ((reader, 200), (admin, 200), ("wrong", 401)):
@@ -93,6 +104,11 @@ def check_contents(start: Start, expected: Mapping[str, Any]) -> None:
         assert back.status_code == 200, back.text
     index = served(start, "debian/dists/bookworm/main/binary-amd64/Packages", admin).decode()
     assert packages_of(index) == {f"hello_{version}_amd64.deb" for version in ("1.0", "1.1", "1.2", "2.0")}
+
+
+def test_todays_schema_has_a_folder() -> None:
+    """Goal: no schema leaves the house without a folder that later versions must take over. Method: their names."""
+    assert any(path.name.endswith(f"-schema-{HEAD}.tar.xz") for path in FOLDERS), "run scripts/make-folder-fixture.py"
 
 
 @pytest.mark.parametrize("archive", FOLDERS, ids=lambda path: path.name.removesuffix(".tar.xz"))

@@ -1,5 +1,6 @@
 """Addresses: one that cannot be had is named in a line with the remedy; the main port bounds what nobody reads."""
 
+import os
 import socket
 import subprocess
 import sys
@@ -35,7 +36,7 @@ def test_a_taken_port(tmp_path: Path, taken: int, which: str) -> None:
     run = subprocess.run(command, env=env, capture_output=True, text=True, timeout=300, check=False)
     assert (run.returncode, run.stdout) == (1, "")
     (line,) = run.stderr.splitlines()
-    assert line.startswith(f"entrepot: 127.0.0.1:{taken} is in use by another program")
+    assert line.startswith(f"entrepot: 127.0.0.1:{taken} is in use by process {os.getpid()} (")
     assert which in line
     assert not (tmp_path / "data").exists()
 
@@ -50,6 +51,13 @@ def test_other_addresses_that_cannot_be_had() -> None:
         check_free(("no-such-host.invalid", 80), "--listen")
     check_free(("127.0.0.1", free_port()), "--listen")
     check_free(("127.0.0.1", 0), "--listen")
+
+
+def test_a_port_of_another_user(taken: int, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Goal: where the holder cannot be known, the line says who can. Method: no process may be looked into."""
+    monkeypatch.setattr("entrepot.disk.proc.processes", list)
+    with pytest.raises(AddressError, match=r"in use by another program \(as root, `ss -ltnp` shows which\)"):
+        check_free(("127.0.0.1", taken), "--listen")
 
 
 def test_connections_of_the_main_port_inherit_the_bound_on_unread_answers() -> None:

@@ -1,6 +1,7 @@
 """What keeps a server from starting is one sentence that says what to do; nothing that is there is replaced."""
 
 import os
+import signal
 import sqlite3
 from collections.abc import Callable, Iterator
 from contextlib import closing
@@ -155,6 +156,20 @@ def test_a_volume_that_was_not_mounted(starts: Starts, data: Path) -> None:
     (data.parent / "unmounted").rename(data / "blobs")
     with starts.begin(data) as again:
         assert again.settle() is None, again.log
+
+
+def test_the_one_before_still_stops(starts: Starts, data: Path) -> None:
+    """Goal: who starts a server while the one before finishes what it holds is told which process that is, and to wait.
+    Method: one that was told to stop and waits for its load balancer.
+    """
+    with starts.begin(data, env={"ENTREPOT_SERVER_DRAIN_WAIT_S": "600"}) as old:
+        assert old.settle() is None, old.log
+        os.kill(old.pid, signal.SIGTERM)
+        told = sentence(starts.begin(data))
+        assert f"{data}: process {old.pid} (" in told
+        assert "is running on this data folder" in told
+        assert "finishes its uploads first: wait until it has ended" in told
+        assert old.exit_code is None
 
 
 def test_two_addresses_that_are_one(starts: Starts, tmp_path: Path) -> None:

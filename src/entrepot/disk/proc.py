@@ -1,10 +1,14 @@
-"""What only the kernel knows about a volume: who holds deleted files on it open, and whether it is ours alone.
+"""What only the kernel knows: who holds deleted files of a volume open, a lock or a port, and whether a volume is ours
+alone.
 
 Reads /proc, which is no disk: not through ``disk.fs``, whose calls are counted and failed by tests.
 """
 
 import os
+import socket
+import sys
 from collections.abc import Iterable
+from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -12,6 +16,8 @@ PROCESSES_MAX = 4096
 DESCRIPTORS_MAX = 65_536
 _DELETED = " (deleted)"
 _BLOCK_BYTES = 512
+_EVERYWHERE = frozenset({"0.0.0.0", "::"})
+_LISTENS = "0A"  # TCP_LISTEN, as /proc/net/tcp has it
 
 
 @dataclass(frozen=True, slots=True)
@@ -107,6 +113,55 @@ def lock_holder(path: str | os.PathLike[str]) -> int | None:
         if len(fields) >= 6 and fields[1] == "FLOCK" and fields[5] == place:
             return int(fields[4])
     return None
+
+
+def port_holder(address: str, port: int) -> int | None:
+    """The process that listens on a TCP port of an IP address, or of all; None when nobody does, or when it cannot be
+    told (a process of another user or container).
+    """
+    inodes: set[str] = set()
+    for name in ("tcp", "tcp6"):
+        try:
+            lines = Path(f"/proc/net/{name}").read_text().splitlines()[1:]
+        except OSError:
+            continue
+        for fields in (line.split() for line in lines):
+            # 0: 0100007F:20E4 00000000:0000 0A 00000000:00000000 00:00000000 00000000 0 0 12345 …
+            if len(fields) > 9 and fields[3] == _LISTENS:
+                there, _, number = fields[1].partition(":")
+                if int(number, 16) == port and _overlap(_address(there), address):
+                    inodes.add(f"socket:[{fields[9]}]")
+    return next((pid for pid in processes() if inodes & set(_links(pid))), None) if inodes else None
+
+
+def _address(digits: str) -> str:
+    """An address as the kernel prints it: words of 32 bits in the machine's own order."""
+    words = bytes.fromhex(digits)
+    if sys.byteorder == "little":
+        words = b"".join(words[start : start + 4][::-1] for start in range(0, len(words), 4))
+    return socket.inet_ntop(socket.AF_INET if len(words) == 4 else socket.AF_INET6, words)
+
+
+def _overlap(one: str, other: str) -> bool:
+    return one.removeprefix("::ffff:") == other.removeprefix("::ffff:") or not {one, other}.isdisjoint(_EVERYWHERE)
+
+
+def _links(pid: int) -> list[str]:
+    """What the descriptors of a process lead to, as far as this one may look."""
+    found: list[str] = []
+    try:
+        names = os.listdir(f"/proc/{pid}/fd")[:DESCRIPTORS_MAX]
+    except OSError:
+        return found
+    for name in names:
+        with suppress(OSError):
+            found.append(os.readlink(f"/proc/{pid}/fd/{name}"))
+    return found
+
+
+def named(pid: int) -> str:
+    """A process for a message: its number and its program's name. Not its arguments, which may hold secrets."""
+    return f"process {pid} ({_name(pid)})"
 
 
 def _name(pid: int) -> str:

@@ -20,6 +20,7 @@ from typing import Self
 
 from entrepot.catalog.revision import HEAD
 from entrepot.disk import fs
+from entrepot.disk.proc import lock_holder, named
 from entrepot.signing.seal import SECRET_BYTES
 from entrepot.storage.sweep import KEY, SHARD
 
@@ -77,9 +78,7 @@ class DataFolder:
             raise FolderError(f"{path}: the data folder cannot be made or opened: {error.strerror}") from error
         try:
             if not fs.flock(lock_fd):
-                raise FolderError(
-                    f"{path}: another entrepot is running on this data folder; one folder belongs to one node."
-                )
+                raise FolderError(_taken(path))
             _check_format(path)
             return cls(path, _check_catalog(path), lock_fd)
         except BaseException as error:
@@ -161,6 +160,16 @@ class DataFolder:
             return int(fs.read_small(path / LAST_BACKUP, bytes_max=64))
         except (OSError, ValueError):
             return None
+
+
+def _taken(path: Path) -> str:
+    """The sentence for a folder whose lock is held: by whom, and what to do."""
+    pid = lock_holder(path / LOCK)
+    who = "another entrepot" if pid is None else named(pid)
+    return (
+        f"{path}: {who} is running on this data folder; one folder belongs to one node. Stop it, or name another"
+        " folder. One that was told to stop finishes its uploads first: wait until it has ended, and start again."
+    )
 
 
 def _check_format(path: Path) -> None:

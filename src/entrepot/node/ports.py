@@ -2,13 +2,16 @@
 
 import errno
 import socket
+from typing import Any
+
+from entrepot.disk.proc import named, port_holder
 
 BACKLOG = 1024
 """Connections that wait to be accepted."""
 
 _REMEDIES = {
-    errno.EADDRINUSE: "is in use by another program, or by a server that still finishes its uploads. `ss -ltnp` shows"
-    " which: stop it, wait for it, or choose another with {how}.",
+    errno.EADDRINUSE: "is in use by {holder}. Stop it (a server that was told to stop finishes its uploads first: wait"
+    " for it), or choose another with {how}.",
     errno.EADDRNOTAVAIL: "is no address of this machine. Name one that `ip address` shows, or 0.0.0.0, with {how}.",
     errno.EACCES: "may not be opened by this user: ports below 1024 need CAP_NET_BIND_SERVICE. Choose a higher one with"
     " {how}.",
@@ -33,8 +36,15 @@ def check_free(address: tuple[str, int], how: str) -> None:
             trial.listen(1)
     except OSError as error:
         text = _REMEDIES.get(error.errno or 0, f"cannot be listened on ({error.strerror}). Change it with {{how}}.")
-        shown = f"[{host}]:{port}" if ":" in host else f"{host}:{port}"
-        raise AddressError(f"{shown} {text.format(how=how)}") from error
+        holder = _holder(where) if error.errno == errno.EADDRINUSE else ""
+        address_text = f"[{host}]:{port}" if ":" in host else f"{host}:{port}"
+        raise AddressError(f"{address_text} {text.format(how=how, holder=holder)}") from error
+
+
+def _holder(where: tuple[Any, ...]) -> str:
+    """Who listens there, as far as this user may know."""
+    pid = port_holder(where[0], where[1])
+    return "another program (as root, `ss -ltnp` shows which)" if pid is None else named(pid)
 
 
 def listen_on(address: tuple[str, int], *, unread_s_max: float) -> socket.socket:

@@ -18,7 +18,7 @@ from entrepot.client.answers import parse
 from entrepot.client.config import Given, is_local, resolve
 from entrepot.client.errors import ClientError, Problem
 from entrepot.client.session import Answer, Session
-from entrepot.disk.proc import lock_holder
+from entrepot.disk.proc import lock_holder, named
 from entrepot.node.folder import LOCK
 from entrepot.node.ports import AddressError, check_free
 from entrepot.observe.clock import Clock
@@ -57,7 +57,7 @@ def _silent(folder: Path, text: str) -> Finding:
         return warning("server", text, "Start it, if it should run.")
     return failed(
         "server",
-        f"process {pid} runs on {folder}, and {text}",
+        f"{named(pid)} runs on {folder}, and {text}",
         "If it was started with --listen, --admin-listen or --public-url, write them into"
         f" {folder}/entrepot.toml, where this command finds them too. If not, it hangs: restart it.",
     )
