@@ -196,6 +196,14 @@ class Site:
         self.made.append(name)
         return name
 
+    def repository_at(self, place: Place) -> tuple[str, str]:
+        """A new repository for clients at `place`, and the token that they read it with: on another machine a private
+        one, as customers have it; on this one a public one, and no token.
+        """
+        private = place.name == "machine"
+        name = self.repository(private=private)
+        return name, self.read_token(name) if private else ""
+
     def read_token(self, repository: str) -> str:
         """A token that may read this repository and nothing else."""
         owner = repository.partition("/")[0]

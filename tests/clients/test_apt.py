@@ -32,8 +32,12 @@ def apt(
     arch: str = "amd64",
     foreign_arches: Sequence[str] = (),
     logins: Sequence[AptLogin] = (),
+    token: str = "",
 ) -> AptRoot:
-    """A private apt that stands at `place`."""
+    """A private apt that stands at `place`; `token` is what it reads everything there with."""
+    if token:
+        assert place.ca_file is not None
+        logins = [AptLogin(url.partition("://")[2], token) for url in (place.url, place.tampered_url)]
     return AptRoot(
         folder,
         text,
@@ -51,8 +55,8 @@ def test_install_upgrade_yank_and_return(site: Site, place: Place, tmp_path: Pat
     Method: push and install; push a newer one and upgrade; yank it and see the old one; push the same version again
     with other bytes and install those; push a newer one with other bytes again.
     """
-    repository = site.repository()
-    root = apt(tmp_path / "root", place, source(place.url, repository, site.key(repository, tmp_path)))
+    repository, token = site.repository_at(place)
+    root = apt(tmp_path / "root", place, source(place.url, repository, site.key(repository, tmp_path)), token=token)
     marker = root.root / "usr/share/doc/hello/version"
     first = make_deb(tmp_path, "hello", "1.0-1")
     site.push(place, repository, DISTRIBUTION, first)
@@ -69,7 +73,7 @@ def test_install_upgrade_yank_and_return(site: Site, place: Place, tmp_path: Pat
     assert root.installed() == {"hello": "1.0-2"}
 
     site.yank(repository, DISTRIBUTION, second.name)
-    fresh = apt(tmp_path / "fresh", place, source(place.url, repository, site.key(repository, tmp_path)))
+    fresh = apt(tmp_path / "fresh", place, source(place.url, repository, site.key(repository, tmp_path)), token=token)
     fresh.update()
     assert fresh.versions("hello") == ["1.0-1"]
     again = make_deb(tmp_path, "hello", "1.0-2", files={"usr/share/doc/hello/version": b"other bytes\n"})
@@ -105,7 +109,7 @@ def test_tampered_answers_are_refused(site: Site, place: Place, tmp_path: Path) 
     """Goal: nobody between server and apt can change an index or a package. Method: change InRelease; Packages; the
     package itself; Release where there is no InRelease. Without changes the same way in works.
     """
-    repository = site.repository()
+    repository, token = site.repository_at(place)
     deb = make_deb(tmp_path, "hello", compression="none")
     site.push(place, repository, DISTRIBUTION, deb)
     text = source(place.tampered_url, repository, site.key(repository, tmp_path), "deb")
@@ -120,13 +124,13 @@ def test_tampered_answers_are_refused(site: Site, place: Place, tmp_path: Path) 
         ),
     }
     for name, (edit, message) in cases.items():
-        root = apt(tmp_path / name, place, text)
+        root = apt(tmp_path / name, place, text, token=token)
         with site.tamperer.editing(edit):
             refused = root.update(check=False)
         assert not refused.ok, name
         assert re.search(message, refused.output, re.IGNORECASE), refused.output
         assert root.pkgnames() == []
-    root = apt(tmp_path / "package", place, text)
+    root = apt(tmp_path / "package", place, text, token=token)
     root.update()
     with site.tamperer.editing(swap("/pool/", b"hello 1.0-1\n", b"hollo 1.0-1\n")):
         refused = root.install("hello", check=False)
@@ -169,11 +173,11 @@ def test_private_repository(site: Site, place: Place, tmp_path: Path) -> None:
     site.check_left(repository, [f"{DISTRIBUTION}/{deb.name}"])
 
 
-def test_all_architectures_at_the_same_moment(site: Site, tmp_path: Path) -> None:
+def test_all_architectures_at_the_same_moment(site: Site, place: Place, tmp_path: Path) -> None:
     """Goal: no upload loses another one's index. Method: one package for each architecture and one for all, sent in the
     same instant by threads; each architecture's apt sees its own and the common one, and can fetch both.
     """
-    repository = site.repository()
+    repository, token = site.repository_at(place)
     arches = (*DEFAULT_ARCHITECTURES, "riscv64", "all")
     debs = [write_deb(tmp_path, f"tool-{arch}", "1", arch) for arch in arches]
     debs += [write_deb(tmp_path, "shared", "1", arch) for arch in arches[:-1]]
@@ -181,13 +185,13 @@ def test_all_architectures_at_the_same_moment(site: Site, tmp_path: Path) -> Non
 
     def push(deb: Path) -> None:
         barrier.wait()
-        site.push(site.near, repository, DISTRIBUTION, deb)
+        site.push(place, repository, DISTRIBUTION, deb)
 
     with ThreadPoolExecutor(len(debs)) as pool:
         list(pool.map(push, debs))
     key = site.key(repository, tmp_path)
     for arch in arches[:-1]:
-        root = apt(tmp_path / arch, site.near, source(site.near.url, repository, key), arch=arch)
+        root = apt(tmp_path / arch, place, source(place.url, repository, key), arch=arch, token=token)
         root.update()
         assert root.pkgnames() == sorted([f"tool-{arch}", "tool-all", "shared"])
         root.run("apt-get", "download", "tool-all", f"tool-{arch}", "shared")
@@ -195,25 +199,25 @@ def test_all_architectures_at_the_same_moment(site: Site, tmp_path: Path) -> Non
     site.check_left(repository, [f"{DISTRIBUTION}/{deb.name}" for deb in debs])
 
 
-def test_common_packages_alone_are_seen_everywhere(site: Site, tmp_path: Path) -> None:
+def test_common_packages_alone_are_seen_everywhere(site: Site, place: Place, tmp_path: Path) -> None:
     """Goal: `Architecture: all` is in each default architecture, and an empty architecture or Sources is no error.
 
     Method: only an `all` package is pushed; an apt with every default architecture as its own or foreign one.
     """
-    repository = site.repository()
+    repository, token = site.repository_at(place)
     deb = make_deb(tmp_path, "common", "2", "all")
-    site.push(site.near, repository, DISTRIBUTION, deb)
+    site.push(place, repository, DISTRIBUTION, deb)
     key = site.key(repository, tmp_path)
-    text = source(site.near.url, repository, key)
+    text = source(place.url, repository, key)
     for arch in DEFAULT_ARCHITECTURES:
-        root = apt(tmp_path / arch, site.near, text, arch=arch)
+        root = apt(tmp_path / arch, place, text, arch=arch, token=token)
         root.update()
         assert root.pkgnames() == ["common"]
-    many = apt(tmp_path / "many", site.near, text, foreign_arches=DEFAULT_ARCHITECTURES[1:])
+    many = apt(tmp_path / "many", place, text, foreign_arches=DEFAULT_ARCHITECTURES[1:], token=token)
     done = many.update()
     assert "doesn't support" not in done.output
     many.install("common")
     assert not many.source("common", check=False).ok
-    sources = site.near.curl(f"{repository}/debian/dists/bookworm/main/source/Sources.gz")
+    sources = place.curl(f"{repository}/debian/dists/bookworm/main/source/Sources.gz", user=f"{site.token}:")
     assert (sources.status, gzip.decompress(sources.body)) == (200, b"")
     site.check_left(repository, [f"{DISTRIBUTION}/{deb.name}"])

@@ -25,36 +25,37 @@ def test_reads_and_a_name_that_comes_back(site: Site, place: Place, tmp_path: Pa
 
     Method: push, read each way, resume a download; yank; push other bytes under the same name.
     """
-    repository = site.repository()
+    repository, token = site.repository_at(place)
+    user = f"{token}:" if token else ""
     deb = make_deb(tmp_path, "hello", files={"usr/share/doc/hello/data": bytes(range(256)) * 500}, compression="none")
     content = deb.read_bytes()
     site.push(place, repository, DISTRIBUTION, deb)
     packages = f"{repository}/debian/dists/bookworm/main/binary-amd64/Packages"
-    path = f"{repository}/debian/{filename_of(place.curl(packages).text, 'hello')}"
-    head = place.curl(path, "--head")
+    path = f"{repository}/debian/{filename_of(place.curl(packages, user=user).text, 'hello')}"
+    head = place.curl(path, "--head", user=user)
     assert (head.status, int(head.headers["content-length"])) == (200, len(content))
     assert "immutable" in head.headers["cache-control"]
     tag, modified = head.headers["etag"], head.headers["last-modified"]
-    assert place.curl(path).body == content
-    part = place.curl(path, "--range", "100-299")
+    assert place.curl(path, user=user).body == content
+    part = place.curl(path, "--range", "100-299", user=user)
     assert (part.status, part.body) == (206, content[100:300])
     assert part.headers["content-range"] == f"bytes 100-299/{len(content)}"
-    assert place.curl(path, "--range", f"{len(content)}-").status == 416
-    assert place.curl(path, headers=[f"If-None-Match: {tag}"]).status == 304
-    assert place.curl(path, headers=[f"If-Modified-Since: {modified}"]).status == 304
-    fits = place.curl(path, "--range", "0-9", headers=[f"If-Range: {tag}"])
+    assert place.curl(path, "--range", f"{len(content)}-", user=user).status == 416
+    assert place.curl(path, headers=[f"If-None-Match: {tag}"], user=user).status == 304
+    assert place.curl(path, headers=[f"If-Modified-Since: {modified}"], user=user).status == 304
+    fits = place.curl(path, "--range", "0-9", headers=[f"If-Range: {tag}"], user=user)
     assert (fits.status, fits.body) == (206, content[:10])
-    other = place.curl(path, "--range", "0-9", headers=['If-Range: "other"'])
+    other = place.curl(path, "--range", "0-9", headers=['If-Range: "other"'], user=user)
     assert (other.status, other.body) == (200, content)
 
     site.yank(repository, DISTRIBUTION, deb.name)
-    assert place.curl(path).status == 404
+    assert place.curl(path, user=user).status == 404
     again = make_deb(tmp_path, "hello", files={"usr/share/doc/hello/data": b"other"})
     site.push(place, repository, DISTRIBUTION, again)
-    new_path = f"{repository}/debian/{filename_of(place.curl(packages).text, 'hello')}"
+    new_path = f"{repository}/debian/{filename_of(place.curl(packages, user=user).text, 'hello')}"
     assert new_path != path
-    assert place.curl(path).status == 404
-    assert place.curl(new_path).body == again.read_bytes()
+    assert place.curl(path, user=user).status == 404
+    assert place.curl(new_path, user=user).body == again.read_bytes()
     site.check_left(repository, [f"{DISTRIBUTION}/{deb.name}"])
 
 
@@ -98,14 +99,15 @@ def test_foreign_authority_is_refused(site: Site) -> None:
 
 def test_tampered_package_differs_from_the_index(site: Site, place: Place, tmp_path: Path) -> None:
     """Goal: whoever checks the digest of the index sees a changed package. Method: fetch through the tamperer."""
-    repository = site.repository()
+    repository, token = site.repository_at(place)
+    user = f"{token}:" if token else ""
     deb = make_deb(tmp_path, "hello", compression="none")
     site.push(place, repository, DISTRIBUTION, deb)
-    packages = place.curl(f"{repository}/debian/dists/bookworm/main/binary-amd64/Packages").text
+    packages = place.curl(f"{repository}/debian/dists/bookworm/main/binary-amd64/Packages", user=user).text
     wanted = packages.partition("\nSHA256: ")[2].partition("\n")[0]
     path = f"{repository}/debian/{filename_of(packages, 'hello')}"
     with site.tamperer.editing(lambda path, body: body[:-1] + b"!"):
-        changed = curl(f"{place.tampered_url}/{path}", ca_file=place.ca_file, prefix=place.prefix)
+        changed = curl(f"{place.tampered_url}/{path}", ca_file=place.ca_file, prefix=place.prefix, user=user)
     assert hashlib.sha256(changed.body).hexdigest() != wanted
-    assert hashlib.sha256(place.curl(path).body).hexdigest() == wanted
+    assert hashlib.sha256(place.curl(path, user=user).body).hexdigest() == wanted
     site.check_left(repository, [f"{DISTRIBUTION}/{deb.name}"])

@@ -16,22 +16,28 @@ pytestmark = [pytest.mark.clients, pytest.mark.xdist_group("clients-rpm")]
 DISTRIBUTION = "el/9"
 
 
-def dnf(
-    folder: Path, place: Place, base: str, *, token: str = "", url: str = "", section: str = "", arch: str = "x86_64"
-) -> DnfRoot:
-    """A private dnf that stands at `place`, with repo_gpgcheck and the key from where the set-up lines say it is.
-
-    `base` is USER/REPO as the client asks for it; `section` is one more repository section.
-    """
+def section(place: Place, base: str, folder: str, token: str, *, url: str = "", name: str = "test") -> DnfRepo:
+    """What a client at `place` has of one architecture's folder in dnf's configuration."""
     top = f"{url or place.url}/{base}"
-    repo = DnfRepo(
-        f"{top}/{DISTRIBUTION}/$basearch",
+    return DnfRepo(
+        f"{top}/{DISTRIBUTION}/{folder}",
+        name=name,
         gpgkey=f"{top}/gpgkey",
         username=token,
         password="none" if token else "",
         sslcacert=place.ca_file,
     )
-    return DnfRoot(folder, repo.text() + section, prefix=place.prefix, arch=arch)
+
+
+def dnf(
+    folder: Path, place: Place, base: str, *, token: str = "", url: str = "", more: str = "", arch: str = "x86_64"
+) -> DnfRoot:
+    """A private dnf that stands at `place`, with repo_gpgcheck and the key from where the set-up lines say it is.
+
+    `base` is USER/REPO as the client asks for it; `more` is one more repository section.
+    """
+    repo = section(place, base, "$basearch", token, url=url)
+    return DnfRoot(folder, repo.text() + more, prefix=place.prefix, arch=arch)
 
 
 def fast_rpm(folder: Path, package: FastRpm) -> Path:
@@ -47,8 +53,8 @@ def test_install_upgrade_yank_and_return(site: Site, place: Place, tmp_path: Pat
     Method: push and install; push a newer one and upgrade; yank it and see the old one; push the same version again
     with other bytes and install those; push a newer one with other bytes.
     """
-    repository = site.repository()
-    root = dnf(tmp_path / "root", place, repository)
+    repository, token = site.repository_at(place)
+    root = dnf(tmp_path / "root", place, repository, token=token)
     first = make_rpm(tmp_path, Recipe("hello"))
     site.push(place, repository, DISTRIBUTION, first)
     root.install("hello")
@@ -60,7 +66,7 @@ def test_install_upgrade_yank_and_return(site: Site, place: Place, tmp_path: Pat
     assert root.installed() == ["hello-2.0-1.x86_64"]
 
     site.yank(repository, DISTRIBUTION, second.name)
-    fresh = dnf(tmp_path / "fresh", place, repository)
+    fresh = dnf(tmp_path / "fresh", place, repository, token=token)
     assert fresh.repoquery() == ["hello-0:1.0-1.x86_64"]
     text = {"/usr/share/hello/version": "other bytes\n"}
     again = make_rpm(tmp_path, Recipe("hello", version="2.0", files=text))
@@ -94,7 +100,7 @@ def test_tampered_answers_are_refused(site: Site, place: Place, tmp_path: Path) 
     """Goal: nobody between server and dnf can change an index or a package. Method: change repomd.xml; primary; the
     package itself. Without changes the same way in works.
     """
-    repository = site.repository()
+    repository, token = site.repository_at(place)
     package = make_rpm(tmp_path, Recipe("hello", compression="w0.gzdio"))
     site.push(place, repository, DISTRIBUTION, package)
     cases: dict[str, tuple[Edit, tuple[str, ...]]] = {
@@ -102,12 +108,12 @@ def test_tampered_answers_are_refused(site: Site, place: Place, tmp_path: Path) 
         "primary": (swap("-primary.xml.gz", b"<name>hello", b"<name>hellu"), ("checksum", "Checksum")),
     }
     for name, (edit, messages) in cases.items():
-        root = dnf(tmp_path / name, place, repository, url=place.tampered_url)
+        root = dnf(tmp_path / name, place, repository, url=place.tampered_url, token=token)
         with site.tamperer.editing(edit):
             refused = root.makecache(check=False)
         assert not refused.ok, name
         assert any(message in refused.output for message in messages), refused.output
-    root = dnf(tmp_path / "package", place, repository, url=place.tampered_url)
+    root = dnf(tmp_path / "package", place, repository, url=place.tampered_url, token=token)
     root.makecache()
     with site.tamperer.editing(swap(".rpm", b"package for tests", b"package for pests")):
         refused = root.install("hello", check=False)
@@ -139,12 +145,12 @@ def test_private_repository(site: Site, place: Place, tmp_path: Path) -> None:
     site.check_left(repository, [f"{DISTRIBUTION}/{package.name}"])
 
 
-def test_all_architectures_at_the_same_moment(site: Site, tmp_path: Path) -> None:
+def test_all_architectures_at_the_same_moment(site: Site, place: Place, tmp_path: Path) -> None:
     """Goal: no upload loses another one's index, noarch is in each architecture, SRPMS holds sources alone.
 
     Method: packages of four architectures, noarch and a source, sent in the same instant; dnf of each architecture.
     """
-    repository = site.repository()
+    repository, token = site.repository_at(place)
     arches = ("x86_64", "aarch64", "ppc64le", "s390x")
     packages = [FastRpm(f"tool-{arch}", arch=arch) for arch in arches]
     packages += [FastRpm("shared", arch=arch) for arch in arches]
@@ -154,33 +160,29 @@ def test_all_architectures_at_the_same_moment(site: Site, tmp_path: Path) -> Non
 
     def push(file: Path) -> None:
         barrier.wait()
-        site.push(site.near, repository, DISTRIBUTION, file)
+        site.push(place, repository, DISTRIBUTION, file)
 
     with ThreadPoolExecutor(len(files)) as pool:
         list(pool.map(push, files))
     for arch in arches:
-        root = dnf(tmp_path / arch, site.near, repository, arch=arch)
+        root = dnf(tmp_path / arch, place, repository, arch=arch, token=token)
         assert root.repoquery() == ["common-0:1.0-1.noarch", f"shared-0:1.0-1.{arch}", f"tool-{arch}-0:1.0-1.{arch}"]
-    sources = DnfRepo(
-        f"{site.near.url}/{repository}/{DISTRIBUTION}/SRPMS", gpgkey=f"{site.near.url}/{repository}/gpgkey"
-    )
-    root = DnfRoot(tmp_path / "sources", [sources])
+    root = DnfRoot(tmp_path / "sources", [section(place, repository, "SRPMS", token)], prefix=place.prefix)
     assert root.repoquery("--arch=src") == ["tool-0:1.0-1.src"]
     assert root.repoquery() == ["tool-0:1.0-1.src"]
     site.check_left(repository, [f"{DISTRIBUTION}/{file.name}" for file in files])
 
 
-def test_empty_sources_and_architectures(site: Site, tmp_path: Path) -> None:
+def test_empty_sources_and_architectures(site: Site, place: Place, tmp_path: Path) -> None:
     """Goal: an enabled repository without packages is no error for dnf. Method: one noarch package is pushed; both
     default architectures see it, and SRPMS is there, signed and empty.
     """
-    repository = site.repository()
+    repository, token = site.repository_at(place)
     file = fast_rpm(tmp_path, FastRpm("common", arch="noarch"))
-    site.push(site.near, repository, DISTRIBUTION, file)
-    top = f"{site.near.url}/{repository}"
-    section = DnfRepo(f"{top}/{DISTRIBUTION}/SRPMS", name="test-source", gpgkey=f"{top}/gpgkey").text()
+    site.push(place, repository, DISTRIBUTION, file)
+    sources = section(place, repository, "SRPMS", token, name="test-source").text()
     for arch in ("x86_64", "aarch64"):
-        root = dnf(tmp_path / arch, site.near, repository, arch=arch, section=section)
+        root = dnf(tmp_path / arch, place, repository, arch=arch, more=sources, token=token)
         root.makecache()
         assert root.repoquery() == ["common-0:1.0-1.noarch"]
         assert root.repoquery("--repo=test-source") == []

@@ -31,13 +31,13 @@ def test_source_and_binary_upload(site: Site, place: Place, tmp_path: Path) -> N
     Method: dput a source package, then a binary set; apt-get source unpacks (digests of Sources and .dsc checked);
     a second version; yank of the .dsc takes the whole set out of Sources.
     """
-    repository = site.repository()
+    repository, token = site.repository_at(place)
     client = dput(tmp_path / "dput", place, repository, site.token)
     first = make_dsc(tmp_path, "hello", "1.0-1")
     client.upload(first.changes)
     deb = make_deb(tmp_path, "hello", "1.0-1")
     client.upload(make_changes(tmp_path, "hello", "1.0-1", [deb]))
-    root = apt(tmp_path / "root", place, source(place.url, repository, site.key(repository, tmp_path)))
+    root = apt(tmp_path / "root", place, source(place.url, repository, site.key(repository, tmp_path)), token=token)
     root.update()
     root.install("hello")
     root.source("hello")
@@ -50,7 +50,7 @@ def test_source_and_binary_upload(site: Site, place: Place, tmp_path: Path) -> N
     assert "hello_1.1-1.dsc" in root.work_files()
 
     site.yank(repository, DISTRIBUTION, second.dsc.name)
-    fresh = apt(tmp_path / "fresh", place, source(place.url, repository, site.key(repository, tmp_path)))
+    fresh = apt(tmp_path / "fresh", place, source(place.url, repository, site.key(repository, tmp_path)), token=token)
     fresh.update()
     fresh.source("hello", download_only=True)
     assert "hello_1.0-1.dsc" in fresh.work_files()
@@ -81,21 +81,21 @@ def test_without_a_token(site: Site, place: Place, tmp_path: Path) -> None:
     site.check_left(repository, [f"{DISTRIBUTION}/{path.name}" for path in (package.dsc, *package.members)])
 
 
-def test_a_set_without_a_member_is_in_no_index(site: Site, tmp_path: Path) -> None:
+def test_a_set_without_a_member_is_in_no_index(site: Site, place: Place, tmp_path: Path) -> None:
     """Goal: Sources never names a file that is not there. Method: send the .dsc before its tarballs: 202 and no entry;
     after the last member the set is listed.
     """
-    repository = site.repository()
+    repository, token = site.repository_at(place)
     package = make_dsc(tmp_path, "late", "1.0-1")
     orig, debian = package.members
-    site.push(site.near, repository, DISTRIBUTION, package.dsc, status=202)
-    site.push(site.near, repository, DISTRIBUTION, orig, status=202)
-    text = source(site.near.url, repository, site.key(repository, tmp_path), "deb-src")
-    root = apt(tmp_path / "root", site.near, text)
-    site.push(site.near, repository, DISTRIBUTION, make_deb(tmp_path, "other"))
+    site.push(place, repository, DISTRIBUTION, package.dsc, status=202)
+    site.push(place, repository, DISTRIBUTION, orig, status=202)
+    text = source(place.url, repository, site.key(repository, tmp_path), "deb-src")
+    root = apt(tmp_path / "root", place, text, token=token)
+    site.push(place, repository, DISTRIBUTION, make_deb(tmp_path, "other"))
     root.update()
     assert not root.source("late", download_only=True, check=False).ok
-    site.push(site.near, repository, DISTRIBUTION, debian)
+    site.push(place, repository, DISTRIBUTION, debian)
     root.update()
     root.source("late", download_only=True)
     assert package.dsc.name in root.work_files()

@@ -40,14 +40,23 @@ def debian(suite: str) -> Path:
 
 
 @pytest.fixture
+def site(secure_site: Site) -> Site:
+    """The server with TLS of its own, which the systems reach from another machine."""
+    return secure_site
+
+
+@pytest.fixture
 def booted(site: Site, tmp_path: Path) -> Iterator[Booted]:
     """Start a system that trusts the site's authority; it is gone after the test."""
     with ExitStack() as stack:
 
         def boot(tree: Path) -> Machine:
-            system = stack.enter_context(machine(tree, tmp_path / f"machine{tree.name}"))
+            system = stack.enter_context(machine(tree, tmp_path / f"machine{tree.name}", site.far.prefix))
             assert site.far.ca_file is not None
             system.trust(site.far.ca_file)
+            # From there nothing but the server can be reached: neither Debian's mirror nor a name server.
+            for path in ("/etc/apt/sources.list", "/etc/resolv.conf"):
+                system.write(path, "")
             return system
 
         yield boot

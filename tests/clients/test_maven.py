@@ -42,7 +42,7 @@ def test_deploy_resolve_upgrade_yank_and_return(site: Site, place: Place, tmp_pa
     Method: mvn deploys a release, and again with other bytes (refused); get the newest; PUT a newer one; mvn and gradle
     take it; yank it; PUT the same version with other bytes and get those.
     """
-    repository = site.repository()
+    repository, token = site.repository_at(place)
     url = f"{place.url}/{repository}/maven2"
     writer = maven(tmp_path / "writer", place, site.token)
     (tmp_path / "lib.jar").write_bytes(make_jar(title="first"))
@@ -51,24 +51,24 @@ def test_deploy_resolve_upgrade_yank_and_return(site: Site, place: Place, tmp_pa
     refused = writer.deploy_file(tmp_path / "other.jar", url, f"{GROUP}:lib:1.9", check=False)
     assert not refused.ok
     assert "409" in refused.output
-    reader = maven(tmp_path / "reader", place)
+    reader = maven(tmp_path / "reader", place, token)
     reader.get(f"{GROUP}:lib:LATEST", url)
     assert (reader.local / "org/example/lib/1.9/lib-1.9.jar").read_bytes() == make_jar(title="first")
 
     put(site, place, repository, "1.10", "second")
     reader.get(f"{GROUP}:lib:LATEST", url)
     assert "1.10/lib-1.10.jar" in reader.local_files(GROUP, "lib")
-    result, names = reader.gradle_resolve(f"{GROUP}:lib:1.+", url)
+    result, names = reader.gradle_resolve(f"{GROUP}:lib:1.+", url, username=token, password="x")
     assert names == ["lib-1.10.jar"], result.output
 
     for suffix in ("jar", "pom"):
         site.yank(repository, "java/maven2", f"{GROUP}/lib-1.10.{suffix}")
-    fresh = maven(tmp_path / "fresh", place)
+    fresh = maven(tmp_path / "fresh", place, token)
     fresh.get(f"{GROUP}:lib:LATEST", url)
     assert "1.9/lib-1.9.jar" in fresh.local_files(GROUP, "lib")
     assert not [path for path in fresh.local_files(GROUP, "lib") if path.startswith("1.10/")]
     put(site, place, repository, "1.10", "other bytes")
-    result, names = fresh.gradle_resolve(f"{GROUP}:lib:1.+", url)
+    result, names = fresh.gradle_resolve(f"{GROUP}:lib:1.+", url, username=token, password="x")
     assert names == ["lib-1.10.jar"], result.output
     assert (fresh.root / "gradle-work/out/lib-1.10.jar").read_bytes() == make_jar(title="other bytes")
     files = [f"java/maven2/lib-{version}.{suffix}" for version in ("1.9", "1.10") for suffix in ("jar", "pom")]
@@ -76,22 +76,22 @@ def test_deploy_resolve_upgrade_yank_and_return(site: Site, place: Place, tmp_pa
 
 
 @ANSWERS
-def test_snapshots(site: Site, tmp_path: Path) -> None:
+def test_snapshots(site: Site, place: Place, tmp_path: Path) -> None:
     """Goal: a SNAPSHOT can be deployed again and again, and clients get the newest build.
 
     Method: two deploys by mvn; mvn and gradle resolve after each.
     """
-    repository = site.repository()
-    url = f"{site.near.url}/{repository}/maven2"
-    client = maven(tmp_path / "client", site.near, site.token)
+    repository, read = site.repository_at(place)
+    url = f"{place.url}/{repository}/maven2"
+    writer = maven(tmp_path / "writer", place, site.token)
     for title in ("first", "second"):
         (tmp_path / f"{title}.jar").write_bytes(make_jar(title=title))
-        client.deploy_file(tmp_path / f"{title}.jar", url, f"{GROUP}:snap:1.0-SNAPSHOT")
-    client.forget(GROUP)
+        writer.deploy_file(tmp_path / f"{title}.jar", url, f"{GROUP}:snap:1.0-SNAPSHOT")
+    client = maven(tmp_path / "reader", place, read)
     client.get(f"{GROUP}:snap:1.0-SNAPSHOT", url)
     got = client.local / "org/example/snap/1.0-SNAPSHOT/snap-1.0-SNAPSHOT.jar"
     assert got.read_bytes() == make_jar(title="second")
-    result, names = client.gradle_resolve(f"{GROUP}:snap:1.0-SNAPSHOT", url)
+    result, names = client.gradle_resolve(f"{GROUP}:snap:1.0-SNAPSHOT", url, username=read, password="x")
     assert len(names) == 1, result.output
     assert (client.root / "gradle-work/out" / names[0]).read_bytes() == make_jar(title="second")
     listed = site.listed(repository)
@@ -108,13 +108,13 @@ PLUGINS = """<profile>
 
 
 @LIFE
-def test_a_plugin_is_found_by_its_prefix(site: Site, tmp_path: Path) -> None:
+def test_a_plugin_is_found_by_its_prefix(site: Site, place: Place, tmp_path: Path) -> None:
     """Goal: `mvn hello:say` finds the plugin by its group's metadata, its newest release by the artifact's, and runs.
 
     Method: a plugin of our own, compiled here, in two versions by PUT; the group stands in mvn's settings. Seen to fail
     without the plugins in the group's metadata.
     """
-    repository = site.repository()
+    repository, token = site.repository_at(place)
     artifact = "hello-maven-plugin"
     # mvn adds a version of its own choice, which Debian does not have, to plugins that name none.
     needs = [("org.codehaus.plexus", "plexus-utils", "debian")]
@@ -125,9 +125,9 @@ def test_a_plugin_is_found_by_its_prefix(site: Site, tmp_path: Path) -> None:
         )
         pom = make_pom(GROUP, artifact, version, packaging="maven-plugin", dependencies=needs)
         for suffix, data in (("jar", jar), ("pom", pom)):
-            assert site.near.curl(f"{folder}.{suffix}", upload=data, user=f"{site.token}:").status == 201
-    client = maven(tmp_path / "client", site.near, site.token)
-    url = f"{site.near.url}/{repository}/maven2"
+            assert place.curl(f"{folder}.{suffix}", upload=data, user=f"{site.token}:").status == 201
+    client = maven(tmp_path / "client", place, token)
+    url = f"{place.url}/{repository}/maven2"
     client.plugin_groups = [GROUP]
     client.write_settings(PLUGINS.format(url=url))
     assert "hello from 1.1" in client.mvn("hello:say").stdout
@@ -139,11 +139,11 @@ def test_tampered_answers_are_refused(site: Site, place: Place, tmp_path: Path) 
     its checksums; afterwards the same way in works. gradle of Debian compares no checksums: for it, see the
     test of a foreign authority.
     """
-    repository = site.repository()
+    repository, token = site.repository_at(place)
     put(site, place, repository, "1.0")
     url = f"{place.tampered_url}/{repository}/maven2"
     for ending, coordinates in (("maven-metadata.xml", "LATEST"), (".jar", "1.0")):
-        client = maven(tmp_path / ending.strip("."), place)
+        client = maven(tmp_path / ending.strip("."), place, token)
 
         def edit(path: str, body: bytes, ending: str = ending) -> bytes:
             return body.replace(b"</metadata>", b"<!-- --></metadata>") + b"\n" if path.endswith(ending) else body

@@ -56,7 +56,7 @@ def test_push_duplicate_and_yank(site: Site, place: Place, tmp_path: Path) -> No
     Method: GET distributions, GET repository, POST paths.create_package; the same again is the exact 422; apt and dnf
     install; DELETE paths.self + /DISTRO/VERSION/FILE is 200 {}; again is 404 with a map of lists.
     """
-    repository = site.repository()
+    repository, token = site.repository_at(place)
     client = Client(site, place, repository)
     assert {"deb", "rpm", "py", "node", "jar", "dsc"} <= client.table.keys()
     assert "gem" not in client.table
@@ -75,13 +75,13 @@ def test_push_duplicate_and_yank(site: Site, place: Place, tmp_path: Path) -> No
         again = client.post(client.paths["create_package"], file, number)
         assert (again.status, again.body) == (422, b'{"filename":["has already been taken"]}')
         assert shown["download_url"].startswith(site.far.url)
-        downloaded = site.far.curl(shown["download_url"].removeprefix(site.far.url))
+        downloaded = site.far.curl(shown["download_url"].removeprefix(site.far.url), user=client.user)
         assert downloaded.body == file.read_bytes()
 
-    root = apt(tmp_path / "apt", place, source(place.url, repository, site.key(repository, tmp_path)))
+    root = apt(tmp_path / "apt", place, source(place.url, repository, site.key(repository, tmp_path)), token=token)
     root.update()
     root.install("hello")
-    machine = dnf(tmp_path / "dnf", place, repository)
+    machine = dnf(tmp_path / "dnf", place, repository, token=token)
     machine.install("hello")
     for file, where in ((deb, "debian/bookworm"), (rpm, "el/9")):
         path = f"{client.paths['self']}/{where}/{file.name}"
@@ -90,10 +90,10 @@ def test_push_duplicate_and_yank(site: Site, place: Place, tmp_path: Path) -> No
         missing = client.place.curl(path, user=client.user, method="DELETE")
         assert missing.status == 404
         assert all(isinstance(messages, list) for messages in missing.json().values())
-    fresh = apt(tmp_path / "fresh", place, source(place.url, repository, site.key(repository, tmp_path)))
+    fresh = apt(tmp_path / "fresh", place, source(place.url, repository, site.key(repository, tmp_path)), token=token)
     fresh.update()
     assert fresh.candidate("hello") is None
-    assert dnf(tmp_path / "fresh-dnf", place, repository).repoquery() == []
+    assert dnf(tmp_path / "fresh-dnf", place, repository, token=token).repoquery() == []
     site.check_left(repository, [])
 
 
@@ -101,7 +101,7 @@ def test_push_of_a_source_package(site: Site, place: Place, tmp_path: Path) -> N
     """Goal: the two requests for a .dsc. Method: POST paths.package_contents, compare sizes as the client does, POST
     with every file as package[source_files][]; apt-get source takes it; yank of the .dsc takes all of it.
     """
-    repository = site.repository()
+    repository, token = site.repository_at(place)
     client = Client(site, place, repository)
     package = make_dsc(tmp_path, "hello")
     number = client.distribution_id("dsc", "debian/bookworm")
@@ -119,7 +119,7 @@ def test_push_of_a_source_package(site: Site, place: Place, tmp_path: Path) -> N
     assert answer.json()["filename"] == package.dsc.name
     again = client.post(client.paths["create_package"], package.dsc, number, *parts)
     assert (again.status, again.body) == (422, b'{"filename":["has already been taken"]}')
-    root = apt(tmp_path / "apt", place, source(place.url, repository, site.key(repository, tmp_path)))
+    root = apt(tmp_path / "apt", place, source(place.url, repository, site.key(repository, tmp_path)), token=token)
     root.update()
     root.source("hello", download_only=True)
     assert {package.dsc.name, *(path.name for path in package.members)} <= set(root.work_files())

@@ -33,10 +33,10 @@ def test_install_upgrade_yank_and_return(site: Site, place: Place, tmp_path: Pat
     Method: push and install; push a newer one and update; yank it and see the old one; push the same version again with
     other bytes and install those.
     """
-    repository = site.repository()
+    repository, token = site.repository_at(place)
     first = make_rpm(tmp_path, Recipe("hello"))
     site.push(place, repository, DISTRIBUTION, first)
-    root = zypper(tmp_path / "root", place, repository)
+    root = zypper(tmp_path / "root", place, repository, token=token)
     root.install("hello")
     assert root.installed() == ["hello-1.0-1.x86_64"]
 
@@ -47,7 +47,7 @@ def test_install_upgrade_yank_and_return(site: Site, place: Place, tmp_path: Pat
     assert root.installed() == ["hello-2.0-1.x86_64"]
 
     site.yank(repository, DISTRIBUTION, second.name)
-    fresh = zypper(tmp_path / "fresh", place, repository)
+    fresh = zypper(tmp_path / "fresh", place, repository, token=token)
     fresh.refresh()
     assert "2.0-1" not in fresh.run("--no-refresh", "search", "--details", "hello").stdout
     again = make_rpm(tmp_path, Recipe("hello", version="2.0", files={"/usr/share/hello/version": "other bytes\n"}))
@@ -62,14 +62,14 @@ def test_tampered_answers_are_refused(site: Site, place: Place, tmp_path: Path) 
     """Goal: nobody between server and zypper can change an index or a package. Method: change repomd.xml; primary; the
     package itself. Without changes the same way in works.
     """
-    repository = site.repository()
+    repository, token = site.repository_at(place)
     package = make_rpm(tmp_path, Recipe("hello", compression="w0.gzdio"))
     site.push(place, repository, DISTRIBUTION, package)
     cases: dict[str, tuple[Edit, tuple[str, ...]]] = {
         "repomd": (swap("/repomd.xml", b"<revision>", b"<revision>1"), ("ignature",)),
         "primary": (swap("-primary.xml.gz", b"<name>hello", b"<name>hellu"), ("igest", "hecksum")),
     }
-    root = zypper(tmp_path / "root", place, repository, url=place.tampered_url)
+    root = zypper(tmp_path / "root", place, repository, url=place.tampered_url, token=token)
     for name, (edit, messages) in cases.items():
         with site.tamperer.editing(edit):
             refused = root.refresh(check=False)
@@ -106,12 +106,12 @@ def test_private_repository(site: Site, place: Place, tmp_path: Path) -> None:
     site.check_left(repository, [f"{DISTRIBUTION}/{package.name}"])
 
 
-def test_common_packages_are_seen(site: Site, tmp_path: Path) -> None:
+def test_common_packages_are_seen(site: Site, place: Place, tmp_path: Path) -> None:
     """Goal: a noarch package alone makes an index that zypper takes. Method: refresh, search, install."""
-    repository = site.repository()
+    repository, token = site.repository_at(place)
     file = fast_rpm(tmp_path, FastRpm("common", arch="noarch", files={"/usr/share/common": b"x"}))
-    site.push(site.near, repository, DISTRIBUTION, file)
-    root = zypper(tmp_path / "root", site.near, repository)
+    site.push(place, repository, DISTRIBUTION, file)
+    root = zypper(tmp_path / "root", place, repository, token=token)
     root.refresh()
     assert root.search() == ["common"]
     root.install("common")

@@ -31,9 +31,12 @@ def debian_tree(suite: str) -> Path:
 
 @dataclass(frozen=True, slots=True)
 class Machine:
-    """A running system as far as package managers are concerned: a root with /proc and /dev. It shares the network."""
+    """A running system as far as package managers are concerned: a root with /proc and /dev. `prefix` goes before its
+    commands (a network namespace); without it the system shares our network.
+    """
 
     root: Path
+    prefix: tuple[str, ...] = ()
 
     def sh(self, line: str, *, check: bool = True, env: dict[str, str] | None = None, timeout_s: float = 180) -> Result:
         """Type a line, as root."""
@@ -48,7 +51,7 @@ class Machine:
             "LC_ALL=C.UTF-8",
             *given,
         ]
-        return run([*head, "/bin/sh", "-c", line], check=check, timeout_s=timeout_s)
+        return run([*head, "/bin/sh", "-c", line], prefix=self.prefix, check=check, timeout_s=timeout_s)
 
     def write(self, path: str, text: str, mode: int = 0o644) -> None:
         """A file, with its folders; a link there is replaced."""
@@ -77,7 +80,7 @@ class Machine:
 
 
 @contextmanager
-def machine(tree: Path, folder: Path) -> Iterator[Machine]:
+def machine(tree: Path, folder: Path, prefix: tuple[str, ...] = ()) -> Iterator[Machine]:
     """The system in ``tree``, which stays as it is; ``folder`` is where it can be seen meanwhile."""
     (folder / "rw").mkdir(parents=True)
     root = folder / "root"
@@ -90,7 +93,7 @@ def machine(tree: Path, folder: Path) -> Iterator[Machine]:
         run(["mount", "-t", "overlay", "-o", options, "overlay", root])
         run(["mount", "-t", "proc", "proc", root / "proc"])
         run(["mount", "--bind", "/dev", root / "dev"])
-        yield Machine(root)
+        yield Machine(root, prefix)
     finally:
         for place in (root / "dev", root / "proc", root, folder / "rw"):
             run(["umount", "--lazy", place], check=False)
