@@ -32,7 +32,6 @@ encode() { printf %s "$1" | od -An -v -tx1 | tr -d ' \n' | sed 's/../%&/g'; }
 prepare() {
     [ "$(id -u)" = 0 ] || fail "run this as root, for example with sudo."
     root=${rootdir:-}
-    umask 077
     work=$(mktemp -d) || fail "no temporary folder can be made; is TMPDIR right?"
     trap 'rm -rf "$work"' EXIT
     trap 'exit 130' INT TERM HUP
@@ -120,10 +119,11 @@ know() {
     refused "$work/first"
 }
 
-# put MODE FILE DESTINATION: a whole file at once.
+# put MODE FILE DESTINATION: a whole file at once, never open to more than MODE says.
 put() {
     (umask 022 && mkdir -p "$(dirname "$root$3")")
-    cat "$2" > "$root$3.new"
+    rm -f "$root$3.new"
+    (umask 077 && cat "$2" > "$root$3.new")
     chmod "$1" "$root$3.new"
     mv -f "$root$3.new" "$root$3"
     say "wrote $root$3"
