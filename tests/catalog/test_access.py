@@ -1,6 +1,7 @@
 """Tokens, repositories, keys and the audit trail."""
 
 import hashlib
+import hmac
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -50,6 +51,25 @@ def test_a_token_is_kept_as_a_hash(place: tuple[Catalog, int], tmp_path: Path) -
     assert kept == hashlib.sha256(text.encode()).hexdigest()
     for path in tmp_path.iterdir():
         assert text.encode() not in path.read_bytes(), path.name
+
+
+def test_hashes_are_compared_in_constant_time(place: tuple[Catalog, int], monkeypatch: pytest.MonkeyPatch) -> None:
+    """Goal: how long a look-up takes says nothing of how much of a hash was guessed. Method: the comparison is seen to
+    be the one of the library that is made for it, over whole hashes, and what it says counts. Seen to fail with `==`.
+    """
+    catalog, _ = place
+    row, text = make(catalog)
+    compared: list[tuple[str, str]] = []
+
+    def differ(one: str, other: str) -> bool:
+        compared.append((one, other))
+        return False
+
+    with catalog.read() as conn:
+        assert tokens.by_text(conn, text) == row
+        monkeypatch.setattr(hmac, "compare_digest", differ)
+        assert tokens.by_text(conn, text) is None
+    assert compared == [(hashlib.sha256(text.encode()).hexdigest(),) * 2]
 
 
 @pytest.mark.parametrize(

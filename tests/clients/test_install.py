@@ -10,6 +10,7 @@ from pathlib import Path
 
 import pytest
 
+from entrepot.catalog.distributions import built_in
 from tests.clients.site import Site
 from tests.support.builders import make_deb, make_rpm
 from tests.support.machine import Machine, debian_tree, machine
@@ -187,6 +188,16 @@ RPM_FAMILIES = {
     "leap": ({"ID": "opensuse-leap", "VERSION_ID": "15.6", "ID_LIKE": "suse opensuse"}, "opensuse/15.6"),
     "sles": ({"ID": "sles", "VERSION_ID": "15.5", "ID_LIKE": "suse"}, "sles/15.5"),
 }
+
+
+def test_every_family_is_there() -> None:
+    """Goal: no family of the table goes without a machine of its kind. Method: the table against those above; Debian's
+    own suites and what fits every system are set up for real.
+    """
+    table = {each.path.partition("/")[0] for each in built_in() if each.format in ("debian", "rpm")}
+    simulated = {family for _, family, _ in DEB_FAMILIES.values()}
+    simulated |= {path.partition("/")[0] for _, path in RPM_FAMILIES.values()}
+    assert simulated | {"any", "rpm_any"} == table
 
 
 def test_deb_families(site: Site, booted: Booted) -> None:
