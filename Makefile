@@ -6,7 +6,7 @@ PYTEST_ARGS ?=
 BENCH_ARGS ?=
 MUTATE_ARGS ?=
 SOAK_S     ?= 600
-SUITES     ?= bullseye bookworm trixie sid
+SUITES     ?= bullseye bookworm trixie forky sid
 
 VENV  := .venv
 BIN   := $(VENV)/bin

@@ -106,9 +106,15 @@ def check_contents(start: Start, expected: Mapping[str, Any]) -> None:
     assert packages_of(index) == {f"hello_{version}_amd64.deb" for version in ("1.0", "1.1", "1.2", "2.0")}
 
 
-def test_todays_schema_has_a_folder() -> None:
-    """Goal: no schema leaves the house without a folder that later versions must take over. Method: their names."""
-    assert any(path.name.endswith(f"-schema-{HEAD}.tar.xz") for path in FOLDERS), "run scripts/make-folder-fixture.py"
+def test_todays_schema_and_every_release_has_a_folder() -> None:
+    """Goal: nothing leaves the house without a folder that later versions must take over. Method: their names, the
+    schema, and the versions in the changelog.
+    """
+    changes = (Path(__file__).parents[2] / "CHANGELOG.md").read_text()
+    made = [path.name.removesuffix(".tar.xz").split("-schema-") for path in FOLDERS]
+    assert HEAD in [schema for _, schema in made], "run scripts/make-folder-fixture.py"
+    released = re.findall(r"^## v?([0-9]+\.[0-9.]+)", changes, re.MULTILINE)
+    assert set(released) <= {version for version, _ in made}, "run scripts/make-folder-fixture.py"
 
 
 @pytest.mark.parametrize("archive", FOLDERS, ids=lambda path: path.name.removesuffix(".tar.xz"))
