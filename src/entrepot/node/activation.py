@@ -10,7 +10,7 @@ import stat
 from collections.abc import MutableMapping
 
 from entrepot.disk import fs
-from entrepot.node.ports import AddressError
+from entrepot.node.ports import AddressError, joined
 
 FIRST_FD = 3
 _NAMES = ("LISTEN_PID", "LISTEN_FDS", "LISTEN_FDNAMES", "LISTEN_PIDFDID")
@@ -53,4 +53,4 @@ def inherited(environment: MutableMapping[str, str], pid: int, first_fd: int = F
 def address_text(listener: socket.socket) -> str:
     """HOST:PORT of the socket, as the setting ``server.listen`` has it."""
     host, port = listener.getsockname()[:2]
-    return f"[{host}]:{port}" if ":" in host else f"{host}:{port}"
+    return joined(host, port)

@@ -22,6 +22,11 @@ class AddressError(Exception):
     """An address cannot be listened on; the message names it and says what to do."""
 
 
+def joined(host: str, port: int) -> str:
+    """HOST:PORT, an IPv6 address in brackets."""
+    return f"[{host}]:{port}" if ":" in host else f"{host}:{port}"
+
+
 def check_free(address: tuple[str, int], how: str) -> None:
     """Try to listen on ``address`` and let go again; ``how`` names the option or setting that changes it.
 
@@ -37,8 +42,7 @@ def check_free(address: tuple[str, int], how: str) -> None:
     except OSError as error:
         text = _REMEDIES.get(error.errno or 0, f"cannot be listened on ({error.strerror}). Change it with {{how}}.")
         holder = _holder(where) if error.errno == errno.EADDRINUSE else ""
-        address_text = f"[{host}]:{port}" if ":" in host else f"{host}:{port}"
-        raise AddressError(f"{address_text} {text.format(how=how, holder=holder)}") from error
+        raise AddressError(f"{joined(host, port)} {text.format(how=how, holder=holder)}") from error
 
 
 def _holder(where: tuple[Any, ...]) -> str:

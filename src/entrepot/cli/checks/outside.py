@@ -20,7 +20,7 @@ from entrepot.client.errors import ClientError, Problem
 from entrepot.client.session import Answer, Session
 from entrepot.disk.proc import lock_holder, named
 from entrepot.node.folder import LOCK
-from entrepot.node.ports import AddressError, check_free
+from entrepot.node.ports import AddressError, check_free, joined
 from entrepot.observe.clock import Clock
 from entrepot.settings.concerns import ServerSettings
 from entrepot.settings.sources import Settings
@@ -33,7 +33,7 @@ _EVERYWHERE = {"0.0.0.0": "127.0.0.1", "::": "::1"}
 def check_server(folder: Path, server: ServerSettings) -> tuple[bool, list[Finding]]:
     """Whether a server answers on the admin address, and how it is."""
     host, port = server.admin_address
-    url = f"http://{_bracketed(_EVERYWHERE.get(host, host))}:{port}/statusz"
+    url = f"http://{joined(_EVERYWHERE.get(host, host), port)}/statusz"
     try:
         with httpx.Client(trust_env=False, timeout=ANSWER_S) as client:
             status: dict[str, Any] = parse(client.get(url).content)
@@ -67,7 +67,7 @@ def check_listen(folder: Path, settings: Settings, *, running: bool) -> Iterator
     """The server's own port: it is this folder's server, or free for it."""
     server = settings.server
     host, port = server.listen_address
-    shown = f"{server.scheme}://{_bracketed(_EVERYWHERE.get(host, host))}:{port}"
+    shown = f"{server.scheme}://{joined(_EVERYWHERE.get(host, host), port)}"
     prover = _prover(folder, settings)
     if not running:
         try:
@@ -144,7 +144,3 @@ def _prover(folder: Path, settings: Settings) -> Prover | None:
     except (OSError, ValueError):
         return None
     return None if secret is None else Prover(secret)
-
-
-def _bracketed(host: str) -> str:
-    return f"[{host}]" if ":" in host else host
