@@ -107,7 +107,8 @@ def test_debian(site: Site, debian: Path, suite: str, booted: Booted, tmp_path: 
 @pytest.mark.parametrize("client", ["curl", "wget"])
 def test_debian_private(site: Site, debian: Path, suite: str, booted: Booted, tmp_path: Path, client: str) -> None:
     """Goal: the same of a private repository: a token of the machine's own, which only root can read, and none in the
-    sources; by wget too, where there is no curl; the end of the token that set it up is the end of the machine's.
+    sources; by wget too, where there is no curl; the end of the token that set it up is the end of the machine's. A
+    machine's name is only a name, whatever a shell would make of it.
     """
     name = site.repository(private=True)
     version = suite if suite != "sid" else "forky"
@@ -121,6 +122,10 @@ def test_debian_private(site: Site, debian: Path, suite: str, booted: Booted, tm
         (system.root / "usr/bin/curl").unlink()
         where = f"{site.far.url}/install/repositories/{name}/script.deb.sh"
         typed = f"wget -qO- --auth-no-challenge --user {token} --password x {where} | sh"
+    odd = "$(touch /pwned)'\"`touch /pwned`; touch /pwned #"
+    system.sh(typed, env={"unique_id": odd})
+    assert odd in [each["name"] for each in site.admin.get("/api/v2/tokens").json()["tokens"]]
+    assert not (system.root / "pwned").exists()
     system.sh(typed)
     system.sh("apt-get install -y secret")
     conf = f"/etc/apt/auth.conf.d/{name.replace('/', '_')}.conf"
