@@ -280,3 +280,22 @@ def test_every_change_leaves_an_audit_row(place: tuple[Catalog, int]) -> None:
         older = audit.page(conn, before_id=newest[-1].id)
         assert [row.action for row in older] == ["file.add", "repository.create", "owner.create"]
         assert len(audit.page(conn, subject=newest[2].subject)) == 3
+
+
+def test_a_token_that_is_revoked_meanwhile_makes_no_other(place: tuple[Catalog, int]) -> None:
+    """Goal: what is made with a token never outlives its revocation. Method: the writer's queue has the revocation
+    before the change of a request that had been let in.
+
+    Seen to fail without `check_maker`.
+    """
+    catalog, _ = place
+    parent, _text = make(catalog, Role.READ)
+    catalog.submit(lambda conn: tokens.revoke(conn, parent.id, NOW))
+    text = "0123456789abcdef" * 3
+    with pytest.raises(Refusal) as caught:
+        catalog.submit(lambda conn: tokens.of_machine(conn, parent, NAME, "host", text, NOW))
+    assert caught.value.code == "token_revoked"
+    with catalog.read() as conn:
+        assert tokens.by_text(conn, text) is None
+    with pytest.raises(Refusal):
+        catalog.submit(lambda conn: tokens.check_maker(conn, parent))

@@ -204,8 +204,10 @@ def of_machine(
     is its parent's: revoked with it, and over when that one is.
 
     Raises Refusal: ``repository_not_allowed`` when ``parent`` is such a token itself, which would make tokens that
-    outlive it; ``token_revoked`` when this one was taken away; ``field_invalid`` for too many of one parent.
+    outlive it; ``token_revoked`` when this one or ``parent`` was taken away; ``field_invalid`` for too many of one
+    parent.
     """
+    check_maker(conn, parent)
     if parent.parent_id is not None:
         raise Refusal("repository_not_allowed", "The token was made for one machine; it makes no other tokens.")
     there = by_text(conn, text)
@@ -224,6 +226,15 @@ def of_machine(
     )
     conn.execute(update(token).where(token.c.id == made.id).values(parent_id=parent.id))
     return replace(made, parent_id=parent.id)
+
+
+def check_maker(conn: Connection, maker: TokenRow) -> None:
+    """See that the token that a request makes another one with is not revoked meanwhile: the new one would outlive it.
+    In the transaction that makes it. Raises Refusal("token_revoked").
+    """
+    now = by_id(conn, maker.id)
+    if now is None or now.revoked_at is not None:
+        raise Refusal("token_revoked")
 
 
 def by_text(conn: Connection, text: str) -> TokenRow | None:

@@ -84,6 +84,7 @@ class ApiV2:
         actor = self._guard.actor(token, call)
 
         def work(conn: Connection) -> tuple[TokenRow, str]:
+            tokens.check_maker(conn, token)
             _check_there(conn, listed or ())
             return tokens.create(conn, owner, name, role, listed, expires_at, now_s, actor=actor)
 

@@ -14,6 +14,7 @@ from entrepot.model.errors import Refusal
 from entrepot.model.nouns import RepositoryName, Role
 from entrepot.observe.clock import Clock
 from entrepot.web.attempts import Attempts
+from entrepot.web.remembered import Remembered
 
 TOKEN = re.compile(r"[0-9a-f]{48}\Z")
 BASIC_CHARS_MAX = 4096
@@ -65,7 +66,7 @@ class Tokens:
         self._clock = clock
         self._attempts = attempts or Attempts(0, clock)
         self._good: OrderedDict[bytes, float] = OrderedDict()
-        self._known: OrderedDict[bytes, tuple[float, TokenRow | None]] = OrderedDict()
+        self._known: Remembered[bytes, TokenRow | None] = Remembered(clock, keep_s=CACHE_S, most=CACHE_ENTRIES_MAX)
         self._used: dict[int, int] = {}
 
     def take_used(self) -> dict[int, int]:
@@ -75,24 +76,13 @@ class Tokens:
 
     def forget(self) -> None:
         """Drop every cached answer: a token was revoked or made."""
-        self._known.clear()
+        self._known.forget()
 
     async def find(self, text: str) -> TokenRow | None:
         """The row of a token's text, valid or not; None when nobody knows it."""
         if not TOKEN.match(text):
             return None
-        key = _key(text)
-        now = self._clock.monotonic()
-        known = self._known.get(key)
-        if known is not None and known[0] > now:
-            self._known.move_to_end(key)
-            return known[1]
-        row = await self._lookup(text)
-        self._known[key] = (now + CACHE_S, row)
-        self._known.move_to_end(key)
-        while len(self._known) > CACHE_ENTRIES_MAX:
-            self._known.popitem(last=False)
-        return row
+        return await self._known.find(_key(text), lambda: self._lookup(text))
 
     async def identify(self, texts: tuple[str, ...], address: str) -> TokenRow:
         """The valid token among ``texts``, which came from ``address``.

@@ -1,7 +1,6 @@
 """Everything that a request handler may need, built once by the composition root."""
 
 import asyncio
-from collections import OrderedDict
 from collections.abc import Callable, Mapping
 from concurrent.futures import Executor
 from dataclasses import dataclass, field
@@ -29,6 +28,7 @@ from entrepot.web.auth import Tokens, credentials, over
 from entrepot.web.call import Call, Peers
 from entrepot.web.limits import RequestLimits
 from entrepot.web.operations import Operations
+from entrepot.web.remembered import Remembered
 from entrepot.web.sessions import Sessions, session_of
 
 T = TypeVar("T")
@@ -136,7 +136,9 @@ class Services:
         attempts = Attempts(settings.limits.login_failures_per_address_max, clock)
         self.tokens = Tokens(self._token, clock, attempts)
         self.sessions = Sessions(clock)
-        self._repositories: OrderedDict[RepositoryName, tuple[float, RepositoryRow | None]] = OrderedDict()
+        self._repositories: Remembered[RepositoryName, RepositoryRow | None] = Remembered(
+            clock, keep_s=REPOSITORY_KEPT_S, most=REPOSITORIES_KEPT_MAX
+        )
         with catalog.read() as conn:
             self.distributions: DistributionTable = distributions.load(conn)
         self.by_mount: dict[str, tuple[Format, ...]] = {}
@@ -210,29 +212,23 @@ class Services:
 
     async def repository(self, name: RepositoryName) -> RepositoryRow:
         """The live repository of this name, remembered for two seconds. Raises Refusal("repository_unknown")."""
-        row = self.repository_known(name)
-        if row is None:
-            row = await self.sql(self.read, repositories.find, name)
-            self._repositories[name] = (self.clock.monotonic() + REPOSITORY_KEPT_S, row)
-            self._repositories.move_to_end(name)
-            while len(self._repositories) > REPOSITORIES_KEPT_MAX:
-                self._repositories.popitem(last=False)
+        row = await self._repositories.find(name, lambda: self.sql(self.read, repositories.find, name))
         if row is None:
             raise Refusal("repository_unknown", repository=str(name))
         return row
 
     def repository_known(self, name: RepositoryName) -> RepositoryRow | None:
         """The remembered row, or None when it has to be asked for."""
-        known = self._repositories.get(name)
-        return known[1] if known is not None and known[0] > self.clock.monotonic() else None
+        held = self._repositories.held(name)
+        return None if held is None else held[0]
 
     def forget_repository(self, name: RepositoryName) -> None:
         """Ask the catalog next time: it was created, changed or deleted."""
-        self._repositories.pop(name, None)
+        self._repositories.forget(name)
 
     def forget_repositories(self) -> None:
         """Ask the catalog for every one next time: an owner's quota changed."""
-        self._repositories.clear()
+        self._repositories.forget()
 
     # ------------------------------------------------------------------ distributions
 
