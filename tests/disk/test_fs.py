@@ -4,7 +4,9 @@ import errno
 import os
 import subprocess
 import sys
+import threading
 from collections.abc import Iterator
+from contextlib import suppress
 from pathlib import Path
 
 import pytest
@@ -201,3 +203,22 @@ def test_environment_reaches_a_process(tmp_path: Path) -> None:
     lines = log.read_text().splitlines()
     assert [line.split()[1] for line in lines].count("fsync") == 4
     assert lines[-1].split()[1] == "fsync"
+
+
+def test_nobody_waits_for_the_writer_of_a_pipe(tmp_path: Path) -> None:
+    """Goal: a pipe in the place of a file is an error, not a thread that hangs until somebody writes into it. Method: a
+    certificate's file that is one; the server reads it again and again.
+
+    Seen to hang without O_NONBLOCK.
+    """
+    os.mkfifo(tmp_path / "server.pem")
+    done = threading.Event()
+
+    def read() -> None:
+        with suppress(OSError):
+            fs.read_small(tmp_path / "server.pem")
+            return
+        done.set()
+
+    threading.Thread(target=read, daemon=True).start()
+    assert done.wait(10)

@@ -101,10 +101,12 @@ def open_unnamed(dir_fd: int, name: str) -> int:
 
 
 def open_read(path: str | os.PathLike[str], *, dir_fd: int | None = None) -> int:
-    """A file for reading. Symbolic links as the last component are refused."""
+    """A file for reading. Symbolic links as the last component are refused, and nobody waits for the writer of a pipe:
+    reading one at an offset is an error.
+    """
     if _hook is not None:
         _ask("open_read", os.fspath(path))
-    return os.open(path, os.O_RDONLY | os.O_NOFOLLOW | os.O_CLOEXEC, dir_fd=dir_fd)
+    return os.open(path, os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC, dir_fd=dir_fd)
 
 
 def open_lock(path: str | os.PathLike[str], *, mode: int = 0o600) -> int:
