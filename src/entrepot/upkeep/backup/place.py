@@ -1,5 +1,6 @@
 """The folder that back-ups are made into and read from."""
 
+import os
 import re
 from collections.abc import Iterable
 from contextlib import suppress
@@ -37,7 +38,8 @@ class Place:
         """
         try:
             fs.mkdir(path, 0o700)
-            strangers = sorted(name for name in fs.listdir(path) if not (name in _OURS or _STATE.fullmatch(name)))
+            with fs.scandir(path) as entries:
+                strangers = sorted(entry.name for entry in entries if not _is_ours(entry))
             if strangers:
                 raise BackupError(
                     "backup_place_taken",
@@ -184,6 +186,13 @@ class Place:
                 known = {each.key for each in catalog.find(names)}
                 found += (name for name in names if name not in known)
         return found
+
+
+def _is_ours(entry: "os.DirEntry[str]") -> bool:
+    """Whether a back-up may have put this there. A state is a folder: what a link leads to is somebody else's, and
+    states are emptied.
+    """
+    return entry.name in _OURS or (bool(_STATE.fullmatch(entry.name)) and entry.is_dir(follow_symlinks=False))
 
 
 def _lock_file(path: Path, *, shared: bool) -> int:
