@@ -96,6 +96,9 @@ def test_environment_takes_lists_and_leaves_client_variables_alone(monkeypatch: 
         ("[signing]\ndefault_algorithm = 'dsa'\n", "signing.default_algorithm"),
         ("[publication]\nkeep_s = 100\n", "keep_s_min, keep_s and keep_hourly_s"),
         ("[server\n", "x.toml"),
+        ("[[server]]\nlisten = 'h:1'\n", "server: it is a table"),
+        ("server = 1\n", "server: it is a table"),
+        pytest.param("a = " + "[" * 9000, "nested too deeply", id="deep"),
     ],
 )
 def test_mistakes_are_named(tmp_path: Path, text: str, says: str) -> None:
@@ -103,7 +106,7 @@ def test_mistakes_are_named(tmp_path: Path, text: str, says: str) -> None:
     file = tmp_path / "x.toml"
     file.write_text(text)
     with pytest.raises(SettingsError, match=says.replace("[", r"\[")) as wrong:
-        load(file)
+        load(file, {"server": {"data_folder": tmp_path}})
     assert "\n" not in str(wrong.value)
 
 

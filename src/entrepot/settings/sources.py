@@ -96,8 +96,11 @@ def load(config_file: Path | None = None, command_line: Mapping[str, Mapping[str
             dotenv_settings: PydanticBaseSettingsSource,
             file_secret_settings: PydanticBaseSettingsSource,
         ) -> tuple[PydanticBaseSettingsSource, ...]:
-            file = () if path is None else (TomlConfigSettingsSource(settings_cls, path),)
-            return (init_settings, env_settings, *file)
+            if path is None:
+                return (init_settings, env_settings)
+            file = TomlConfigSettingsSource(settings_cls, path)
+            _refuse_no_tables(file.toml_data)
+            return (init_settings, env_settings, file)
 
     try:
         _refuse_unknown_environment()
@@ -108,6 +111,9 @@ def load(config_file: Path | None = None, command_line: Mapping[str, Mapping[str
         raise SettingsError(f"{path}: {error}") from None
     except _SourceError as error:
         raise SettingsError(str(error)) from None
+    except RecursionError:
+        where = "the environment" if path is None else f"{path} or the environment"
+        raise SettingsError(f"{where}: a value is nested too deeply") from None
 
 
 def _file(asked: Path | None, given: Mapping[str, Any]) -> Path | None:
@@ -129,6 +135,15 @@ def _refuse_unknown_environment() -> None:
         kind = _kinds().get(concern)
         if variable.startswith(ENV_PREFIX) and kind is not None and name and name not in kind.model_fields:
             raise SettingsError(f"{variable}: there is no setting {concern}.{name}")
+
+
+def _refuse_no_tables(file: Mapping[str, Any]) -> None:
+    """A ``[[server]]`` must not be passed over in silence, as it would be where the command line has a setting of the
+    concern.
+    """
+    for concern, value in file.items():
+        if concern in _kinds() and not isinstance(value, Mapping):
+            raise SettingsError(f"{concern}: it is a table: write [{concern}], and its settings below that")
 
 
 def _explain(error: ValidationError) -> str:
