@@ -170,17 +170,31 @@ def test_a_redirect_is_not_followed_with_a_token() -> None:
         assert len(server.gets) == 1
 
 
-@pytest.mark.parametrize("body", [b"<html>", b"[" * 200_000], ids=["html", "nested"])
-def test_something_else_than_our_server(body: bytes) -> None:
-    """Goal: a page of another program is no crash. Method: 200 with HTML; JSON that exhausts the parser's stack."""
+@pytest.mark.parametrize(
+    ("body", "coding", "says"),
+    [
+        (b"<html>", "identity", "not JSON"),
+        (b"[" * 200_000, "identity", "not JSON"),
+        (b"[]", "identity", "no JSON object"),
+        (b"null", "identity", "no JSON object"),
+        (b"", "identity", "not JSON"),
+        (b"{}", "gzip", "cannot be unpacked"),
+    ],
+    ids=["html", "nested", "list", "null", "empty", "no gzip"],
+)
+def test_something_else_than_our_server(body: bytes, coding: str, says: str) -> None:
+    """Goal: a page of another program is no crash. Method: 200 with HTML; JSON that exhausts the parser's stack, or is
+    no object; a body that is not coded as its head says.
+    """
 
     def page(handler: Handler) -> None:
         handler.send_response(200)
         handler.send_header("Content-Length", str(len(body)))
+        handler.send_header("Content-Encoding", coding)
         handler.end_headers()
         handler.wfile.write(body)
 
-    with fake(page) as server, Session(connection(server.url)) as session, pytest.raises(Problem, match="not JSON"):
+    with fake(page) as server, Session(connection(server.url)) as session, pytest.raises(Problem, match=says):
         session.get("/api/v2/repos")
 
 

@@ -47,14 +47,16 @@ class Answer:
     body: bytes
 
     def document(self) -> Any:
-        """The JSON body; None when it is empty. Raises Problem for anything else: not our server, or a proxy's page."""
-        if not self.body:
-            return None
+        """The JSON object of the body. Raises Problem for anything else: not our server, or a proxy's page."""
+        text = b"The answer is no JSON object: is this an Entrepot server?"
         try:
-            return parse(self.body)
+            found = parse(self.body)
         except ValueError:
             text = b"The answer is not JSON: is this an Entrepot server?"
-            raise problem_from(self.status, self.headers, text) from None
+            found = None
+        if not isinstance(found, dict):
+            raise problem_from(self.status, self.headers, text)
+        return found
 
 
 class Wire:
@@ -255,6 +257,10 @@ class Session:
             # After an early refusal the connection may break while its text is read; the head says enough.
             if response.status_code < 400:
                 raise
+        except httpx.DecodingError:
+            body = bytearray(b"The answer cannot be unpacked: is this an Entrepot server?")
+            if response.status_code < 300:
+                raise problem_from(response.status_code, {}, bytes(body)) from None
         finally:
             response.close()
         headers = {name.lower(): value for name, value in response.headers.items()}
