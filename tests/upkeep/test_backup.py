@@ -341,6 +341,12 @@ def test_folders_that_are_refused(bed: Bed) -> None:
     refused("newer", good)
     (good / "backup.json").write_text(json.dumps({**text, "state": "../../etc"}))
     refused("made up", good)
+    for number, wrong in (("made_at", 10**14), ("made_at", -1), ("copies", -5), ("catalog_bytes", 10**20)):
+        (good / "backup.json").write_text(json.dumps({**text, number: wrong}))
+        refused(f"{number} {wrong}", good)
+        assert codes.pop(f"{number} {wrong}") == "backup_damaged"
+    (good / "backup.json").write_text("[" * 100_000)
+    refused("nested", good)
     (good / "backup.json").write_text("{")
     refused("damaged", good)
     assert codes == {
@@ -352,6 +358,7 @@ def test_folders_that_are_refused(bed: Bed) -> None:
         "busy": "backup_busy",
         "newer": "backup_too_new",
         "made up": "backup_damaged",
+        "nested": "backup_damaged",
         "damaged": "backup_damaged",
     }
     assert [path.name for path in strange.iterdir()] == ["photo.jpg"]

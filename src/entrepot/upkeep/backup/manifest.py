@@ -13,6 +13,9 @@ NAME = "backup.json"
 FORMAT = 1
 """Version of the layout of a back-up."""
 _BYTES_MAX = 4 * 1024 * 1024
+_NUMBER_MAX = 2**53
+_MADE_AT_MAX = 253_402_300_799
+"""The end of the year 9999: no calendar has a later moment."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -60,7 +63,7 @@ def read(folder: Path) -> Manifest | None:
         found = json.loads(fs.read_small(path, bytes_max=_BYTES_MAX))
     except FileNotFoundError:
         return None
-    except (OSError, ValueError) as error:
+    except (OSError, ValueError, RecursionError) as error:
         raise BackupError("backup_damaged", f"{path} cannot be read: {error}.", "Use another back-up.") from error
     version = found.get("format") if isinstance(found, dict) else None
     if type(version) is int and version > FORMAT:
@@ -76,6 +79,10 @@ def read(folder: Path) -> Manifest | None:
 
 def _fits(found: Any) -> bool:
     if not isinstance(found, dict) or not all(type(found.get(name)) is kind for name, kind in _KINDS.items()):
+        return False
+    if any(not 0 <= found[name] <= _NUMBER_MAX for name, kind in _KINDS.items() if kind is int):
+        return False
+    if found["made_at"] > _MADE_AT_MAX:
         return False
     texts = (*found["files"].items(), *found["lacking"].items())
     plain = all(isinstance(each, str) for pair in texts for each in pair)
