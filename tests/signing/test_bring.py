@@ -174,7 +174,10 @@ def test_what_is_no_key_of_ours(made: Keys) -> None:
     made.make("rsa", "rsa2048")
     made.make("alone", "ed25519", "sign", "never", sub="cv25519 encr never")
     one, other = made.secret("rsa"), made.secret("alone")
+    named = made.secret("rsa", armor=False)
     cases = {
+        # Seen to take half a minute without the bound.
+        "too_many_user_ids": named + b"".join(b"\xcd\x05u%04d" % number for number in range(1000)),
         "no_secret": made.secret("rsa", how="--export"),
         "several_keys": one + other,
         "not_openpgp": b"rubbish",
@@ -184,7 +187,11 @@ def test_what_is_no_key_of_ours(made: Keys) -> None:
         with pytest.raises(Refusal) as refused:
             load(data, None, NOW_S)
         assert refused.value.numbers["reason"] == reason, refused.value.detail
-    binary = made.secret("rsa", armor=False) + made.secret("alone", armor=False)
+    private = named + b"\xfc\x01x"  # a packet that only its maker understands
+    with pytest.raises(Refusal) as refused:
+        load(private, None, NOW_S)
+    assert refused.value.numbers["reason"] == "not_openpgp"
+    binary = named + made.secret("alone", armor=False)
     for data in (binary, b"", one[: len(one) // 2], b"x" * (KEY_BYTES_MAX + 1), Signer([one]).detached(b"x")):
         with pytest.raises(Refusal):
             load(data, None, NOW_S)

@@ -16,6 +16,8 @@ from entrepot.signing.keys import KEY_BYTES_MAX, PASSPHRASE_CHARS_MAX, KeyMateri
 from entrepot.signing.packets import algorithm_name, is_absent, is_key, is_primary, is_rsa, rsa_bits, without_absent
 
 RSA_BITS_MIN = 2048
+USER_IDS_MAX = 64
+"""The library's time grows with the square of the user ids: a thousand take half a minute, and other keys wait."""
 _TRIAL: Final = b"trial"
 _BEGIN: Final = b"-----BEGIN PGP"
 _SELF_SIGNATURES: Final = (
@@ -29,6 +31,8 @@ _SELF_SIGNATURES: Final = (
 _REFUSED: Final[dict[str, str]] = {
     "not_openpgp": "This is not an OpenPGP key. Export one with `gpg --export-secret-keys --armor FINGERPRINT`.",
     "several_keys": "There is more than one key in it. Export the one that signs, by its fingerprint.",
+    "too_many_user_ids": f"It has more user ids than the {USER_IDS_MAX} that a key may have here. Make a key for the"
+    " repository; or take some away with `deluid` of `gpg --edit-key FINGERPRINT`, then export it anew.",
     "no_secret": "There is only a public key in it. Export the secret one with `gpg --export-secret-keys --armor`."
     " The public key of packages that are signed already is imported with --package.",
     "version": "It is not a version 4 key; apt, dnf and zypper in the field read no other.",
@@ -114,12 +118,15 @@ def _packets(data: bytes) -> list[Packet]:
         raise Refusal("field_invalid", f"A key is at most {KEY_BYTES_MAX} bytes.", field="key")
     try:
         packets = list(PacketPile.from_bytes(data))
+        user_ids = sum(each.tag == Tag.UserID for each in packets)  # raises for a packet of a private kind
     except (RuntimeError, ValueError) as error:
         raise refuse("not_openpgp", library=_first_line(error)) from None
     if not packets or not is_primary(packets[0]):
         raise refuse("not_openpgp")
     if sum(is_primary(each) for each in packets) > 1 or data.count(_BEGIN) > 1:
         raise refuse("several_keys")
+    if user_ids > USER_IDS_MAX:
+        raise refuse("too_many_user_ids", user_ids=user_ids)
     if packets[0].body[:1] != b"\x04":
         raise refuse("version")
     return packets
