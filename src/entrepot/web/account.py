@@ -69,7 +69,7 @@ class AccountPages:
         text = fields.get("token", "").strip()
         token = await services.tokens.identify((text,) if text else (), call.address)
         call.known_as(token.id, token.name)
-        session = services.sessions.begin(token.id)
+        session = services.sessions.begin(token.id, token.owner)
         await self._go(call, _inside(fields.get("next")), cookie(session, services.settings.public_url))
 
     async def logout(self, call: Call) -> None:

@@ -9,25 +9,30 @@ from entrepot.web.call import Call, Header
 
 COOKIE = "entrepot_session"
 SESSIONS_MAX = 4096
+SESSIONS_OF_OWNER_MAX = 256
 SESSION_S = 12 * 3600
 SESSION_BYTES = 24
 COOKIE_CHARS_MAX = 4096
 
 
 class Sessions:
-    """Sessions in memory, at most ``SESSIONS_MAX``: a restart logs everybody out, and who logs out is out at once.
+    """Sessions in memory, at most ``SESSIONS_MAX``: a restart logs everybody out, and who logs out is out at once. An
+    owner has ``SESSIONS_OF_OWNER_MAX`` of them, so that nobody logs the others out by logging in again and again.
 
     Kept by the SHA-256 of their text, so the time of a look-up says nothing about one.
     """
 
     def __init__(self, clock: Clock) -> None:
         self._clock = clock
-        self._tokens: OrderedDict[bytes, tuple[int, float]] = OrderedDict()
+        self._tokens: OrderedDict[bytes, tuple[int, float, str]] = OrderedDict()
 
-    def begin(self, token_id: int) -> str:
-        """A new session of a token; its text."""
+    def begin(self, token_id: int, owner: str) -> str:
+        """A new session of a token of ``owner``; its text."""
         text = secrets.token_hex(SESSION_BYTES)
-        self._tokens[_key(text)] = (token_id, self._clock.monotonic() + SESSION_S)
+        of_owner = [key for key, held in self._tokens.items() if held[2] == owner]
+        if len(of_owner) >= SESSIONS_OF_OWNER_MAX:
+            del self._tokens[of_owner[0]]
+        self._tokens[_key(text)] = (token_id, self._clock.monotonic() + SESSION_S, owner)
         while len(self._tokens) > SESSIONS_MAX:
             self._tokens.popitem(last=False)
         return text
