@@ -97,6 +97,8 @@ def test_a_body_shorter_than_its_length_is_never_a_package(server: ServerProcess
     [
         ("content-range", "bytes 2500-4999/5000", 400, "part_only"),
         ("content-encoding", "gzip", 415, "encoding_unsupported"),
+        ("transfer-encoding", "gzip, chunked", 415, "encoding_unsupported"),
+        ("transfer-encoding", "gzip\r\ntransfer-encoding: chunked", 415, "encoding_unsupported"),
         ("content-length", "9" * 19, 413, "too_large"),
     ],
 )
@@ -109,7 +111,7 @@ def test_a_body_that_is_not_the_file_itself(
     """
     name = make_repository(admin)
     path = f"/{name}/maven2/org/example/a/1.1/a-1.1.bin"
-    length = "" if header == "content-length" else "Content-Length: 4\r\n"
+    length = "" if header in ("content-length", "transfer-encoding") else "Content-Length: 4\r\n"
     head = (
         f"PUT {path} HTTP/1.1\r\nHost: x\r\nAuthorization: {basic(server.admin_token)}\r\n"
         f"Expect: 100-continue\r\n{length}{header}: {value}\r\n\r\n"

@@ -167,10 +167,13 @@ class App:
 def check_whole(call: Call) -> None:
     """Raises Refusal for a body that is not the thing itself: ``part_only`` for a piece of it (``curl -C`` sends the
     rest of a file; kept as a whole it would be served as one: RFC 9110 section 14.5), ``encoding_unsupported`` for a
-    coded one, whose digest would be that of the code (section 8.4).
+    coded one, whose digest would be that of the code (section 8.4; RFC 9112 section 7.3).
     """
     if b"content-range" in call.headers:
         raise Refusal("part_only", content_range=(call.header(b"content-range") or "")[:64])
+    transfer = b",".join(value for name, value in call.scope["headers"] if name == b"transfer-encoding")
+    if transfer.lower().strip() not in (b"", b"chunked"):
+        raise Refusal("encoding_unsupported", transfer_encoding=transfer.decode("latin-1")[:32])
     coding = (call.header(b"content-encoding") or "identity").strip().lower()
     if coding not in ("", "identity"):
         raise Refusal("encoding_unsupported", content_encoding=coding[:32])
