@@ -28,7 +28,6 @@ from tests.support.volumes import MIB, Volume, tmpfs
 pytestmark = [pytest.mark.fault, pytest.mark.timeout(3600)]
 
 
-VOLUME_BYTES = 48 * MIB
 REPOSITORY = "acme/model"
 ENV = {"ENTREPOT_UPLOAD_PUBLICATION_WAIT_S": "2"}
 
@@ -38,11 +37,13 @@ File = tuple[str, bytes]
 class Changes(RuleBasedStateMachine):
     """One server on a small tmpfs; ``rig.world`` is the model."""
 
+    volume_bytes = 48 * MIB
+
     def __init__(self) -> None:
         super().__init__()
         self._folder = tempfile.TemporaryDirectory(prefix="stateful-")
         folder = Path(self._folder.name)
-        self._tmpfs = tmpfs(folder / "disk", VOLUME_BYTES)
+        self._tmpfs = tmpfs(folder / "disk", self.volume_bytes)
         self.volume: Volume = self._tmpfs.__enter__()
         self.rig = Rig(self.volume.path / "data", env=ENV, lies=[f"tail={TAIL_ENTRIES}"])
         self.rig.control, self.rig.log_path = folder / "control", folder / "server.log"
@@ -177,10 +178,16 @@ class Changes(RuleBasedStateMachine):
         self._folder.cleanup()
 
 
+class RoomyChanges(Changes):
+    """The same where only ``fill`` can make a lack of room: forty of the largest files fit, and the catalog's log."""
+
+    volume_bytes = 128 * MIB
+
+
 def test_random_sequences() -> None:
     """Goal: I1 to I5 whatever comes after what. Method: hypothesis chooses the steps, and shrinks what fails."""
     run_state_machine_as_test(
-        Changes,
+        RoomyChanges,
         settings=settings(
             max_examples=40 if FULL else 2,
             stateful_step_count=40 if FULL else 10,

@@ -80,6 +80,7 @@ def one_fault(rig: Rig, route: Route, call: str, errno: str, when: str) -> None:
             check_answer(route.act(rig, repository))
             rig.counts.faults += 1
     assert rig.poll() is None
+    rig.wait_written()  # a volume that failed is tried again after a pause
     route.ready(rig, repository)
     well = route.act(rig, repository)
     assert well.status in (201, 202), well.text
