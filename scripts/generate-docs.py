@@ -47,7 +47,7 @@ REMEDIES: Mapping[str, str] = {
     "token_expired": "`entrepot token create` makes a new one; `--expires` says how long it lives.",
     "token_revoked": "Somebody ended it. `entrepot token create` makes a new one; for the administrator's own see"
     " [operate.md](operate.md#a-new-administrators-token).",
-    "role_too_low": "Reading needs `read`, pushing and yanking `push`, repositories and tokens `admin`.",
+    "role_too_low": "Reading needs `read`, pushing `push`; yanking, repositories, keys and tokens `admin`.",
     "cross_site": "A browser sent this for a page of another site, with the token that it remembers."
     " If the page is yours, let its server call Entrepot.",
     "repository_not_allowed": "The token is of another owner, or was made with `--repo` for others. Use another token.",

@@ -40,7 +40,8 @@ def open_repository(conn: Connection, node: str, now_s: int) -> RepositoryRow:
 def new_token(conn: Connection, node: str, now_s: int) -> tuple[int, str]:
     """The node's token for its repository with a new text, as (id, text); the old text is worth nothing any more."""
     name = RepositoryName(CANARY_OWNER, node)
-    return tokens.renew(conn, CANARY_OWNER, f"canary-{node}", Role.PUSH, [str(name)], now_s)
+    # It yanks what it pushed.
+    return tokens.renew(conn, CANARY_OWNER, f"canary-{node}", Role.ADMIN, [str(name)], now_s)
 
 
 def clear(conn: Connection, repository_id: int, now_s: int) -> Cleared:

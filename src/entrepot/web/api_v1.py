@@ -204,7 +204,7 @@ class ApiV1:
         its publication follows.
         """
         services = self._services
-        token, row = await self._guard.repository(call, user, repo, Role.PUSH)
+        token, row = await self._guard.repository(call, user, repo, Role.ADMIN)
         place = services.distributions.by_path(f"{family}/{version}")
         actor = self._guard.actor(token, call)
         # Maven's address carries the group before the file name: other groups may have a file of that name too.

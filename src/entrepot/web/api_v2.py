@@ -205,7 +205,7 @@ class ApiV2:
 
     async def _change(self, call: Call, user: str, repo: str, *, yanked: bool) -> None:
         services = self._services
-        token, row = await self._guard.repository(call, user, repo, Role.PUSH)
+        token, row = await self._guard.repository(call, user, repo, Role.ADMIN)
         body = await read_object(call)
         place = text_field(body, "distribution", "") or None
         distribution = None if place is None else canonical(services, place).path
