@@ -138,7 +138,7 @@ def test_one_folder_belongs_to_one_node(node: ServerProcess, tmp_path: Path) -> 
     later = tmp_path / "later"
     later.mkdir()
     (later / "format").write_text("99\n")
-    for folder, words in ((node.data, "another entrepot"), (strange, "photo.jpg"), (later, "99")):
+    for folder, words in ((node.data, "is running on this data folder"), (strange, "photo.jpg"), (later, "99")):
         ended = subprocess.run([*program, str(folder)], capture_output=True, text=True, timeout=30, check=False)
         assert ended.returncode == 1
         assert words in ended.stderr
