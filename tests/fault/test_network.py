@@ -96,7 +96,7 @@ def test_senders_that_crawl_are_sent_away(rig: Rig, proxy: NetProxy) -> None:
     for _ in range(5):
         assert put_deb(rig, repository).status == 201
     for sender in senders:
-        sender.join(HELD_S_MAX)
+        sender.join(2 * HELD_S_MAX)  # a stalled one notices nothing before its own time-out of HELD_S_MAX
         assert not sender.is_alive()
     assert {answer.status for answer in answers} <= {0, 408}, answers
     wait_idle(rig)
@@ -111,12 +111,14 @@ def crawl(rig: Rig, repository: str, harm: Harm, answers: list[Answer]) -> None:
 
 
 def ask_and_never_read(rig: Rig, path: str) -> socket.socket:
-    """A request whose answer is never taken from the socket, whose window is small and soon closed."""
+    """A request whose answer has begun, and is never taken from the socket, whose window is small and soon closed."""
     token = b64encode(f"{rig.admin_token}:".encode()).decode()
     connection = socket.socket()
     connection.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, 8192)
     connection.connect((rig.address, rig.port))
     connection.sendall(f"GET {path} HTTP/1.1\r\nHost: x\r\nAuthorization: Basic {token}\r\n\r\n".encode())
+    connection.settimeout(HELD_S_MAX)
+    assert connection.recv(1) == b"H"
     return connection
 
 
