@@ -273,6 +273,31 @@ def test_two_folders_of_one_volume_share_a_watch(folder: Path, tmp_path: Path, c
     other.ledger.reserve(1).release()  # a volume's state refuses only work that writes to it
 
 
+def test_full_scratch_slows_no_uploads(folder: Path, tmp_path: Path, clock: FixedClock) -> None:
+    """Goal: a volume that uploads do not write costs them none of their slots. Method: scratch on a volume of its own
+    finds no room, then the volume of the packages. Seen to fail when any volume counted."""
+    volumes = Volumes(SETTINGS, clock)
+    full = OSError(28, "No space left on device")
+    scratch, blobs = volumes.add(tmp_path, "scratch"), volumes.add(folder, "blobs")
+    scratch.failed(full, writing=True)
+    assert (volumes.worst(), volumes.pressed()) == (State.READONLY, False)
+    blobs.failed(full, writing=True)
+    assert volumes.pressed()
+
+
+def test_a_clock_that_jumps_ends_no_state(watch: Watch, clock: FixedClock) -> None:
+    """Goal: setting the wall clock neither opens a full volume early nor keeps it closed. Method: READONLY; a day
+    forth, two back; then the time of leaving."""
+    watch.failed(OSError(28, "No space left on device"), writing=True)
+    for now in (clock.now() + 86_400, clock.now() - 86_400):
+        clock.set(now)
+        watch.tick()
+        assert refused(watch).code == "no_room"
+    clock.advance(SETTINGS.leave_s)
+    watch.tick()
+    assert state_of(watch) is State.OK
+
+
 # ------------------------------------------------------------------ ballast
 
 

@@ -33,6 +33,7 @@ NEAR_TICK_S = 0.1  # near a limit: what one second of uploads could fill
 TRIAL_BYTES = 1 * MIB
 VITAL_BYTES = 1 * MIB
 VITAL_INODES = 4  # the catalog's log and its shared memory, and one to spare
+_UPLOAD_USES = frozenset({"blobs", "incoming", "catalog"})
 _NO_VOLUME_ERRNOS = fs.NO_DESCRIPTOR_ERRNOS | {errno.ENOENT, errno.EEXIST, errno.EINTR, errno.EFBIG, errno.ENOTDIR}
 """Errors that say nothing about the volume."""
 
@@ -395,8 +396,8 @@ class Volumes:
         return max((watch.hung_s() for watch in self._watches), default=0.0)
 
     def pressed(self) -> bool:
-        """Whether any volume is filling up, or worse."""
-        return self.worst() is not State.OK
+        """Whether a volume that uploads write is filling up, or worse; scratch on a volume of its own is none."""
+        return any(watch.state is not State.OK and _UPLOAD_USES.intersection(watch.uses) for watch in self._watches)
 
     def export(self) -> None:
         """Write every volume's figures into the metrics."""
