@@ -186,8 +186,8 @@ def test_a_body_in_crumbs_is_a_body(clean: Site) -> None:
 
 @pytest.mark.parametrize("expect", ["", "\r\nExpect: 100-continue"], ids=["plain", "expect"])
 def test_ten_terabytes_are_refused_by_their_head(clean: Site, expect: str) -> None:
-    """Goal: what can never fit is a 413 with both numbers before a byte of it; so on every way in. Method: a declared
-    10 TB, of which nothing is sent.
+    """Goal: what can never fit is a 413 with both numbers and the remedy before a byte of it. Method: a declared 10 TB,
+    of which nothing is sent.
     """
     with clean.begin("huge", f"Content-Length: {TEN_TB}{expect}") as connection:
         answer = connection.recv(65536)
@@ -195,6 +195,7 @@ def test_ten_terabytes_are_refused_by_their_head(clean: Site, expect: str) -> No
     assert b'"code":"too_large"' in answer
     assert f'"size_bytes":{TEN_TB}'.encode() in answer
     assert f'"upload_bytes_max":{UPLOAD_BYTES_MAX}'.encode() in answer
+    assert b"raise `upload.upload_bytes_max`" in answer
 
 
 @pytest.mark.parametrize("length", ["-1", "1e3", "0x10", "9" * 40, "5, 5"])

@@ -65,6 +65,7 @@ def test_what_exceeds_a_quota_is_refused_before_its_body(server: ServerProcess, 
     shown = json.loads(answer.partition(b"\r\n\r\n")[2])
     assert (shown["code"], shown["quota_of"], shown["quota_name"]) == ("quota_exceeded", "repository", name)
     assert (shown["quota_bytes"], shown["used_bytes"], shown["needed_bytes"]) == (100 * KIB, used_bytes, 65536)
+    assert shown["available_bytes"] == 100 * KIB - used_bytes
     assert f"entrepot repo quota {name} SIZE" in shown["detail"]
     quota(admin, name, None)
     assert put(admin, name, "second").status_code == 201
@@ -157,6 +158,7 @@ def test_uploads_under_way_count(server: ServerProcess, admin: httpx.Client) -> 
         assert (answer.status_code, answer.json()["code"]) == (503, "quota_reserved")
         assert int(answer.headers["retry-after"]) > 0
         assert answer.json()["reserved_bytes"] == 65536
+        assert answer.json()["available_bytes"] == max(0, len(content) - 32 * KIB)
     wait_until(lambda: show(admin, name)["reserved_bytes"] == 0)
     assert put(admin, name, "second").status_code == 201
 

@@ -92,7 +92,7 @@ class Usage:
             f" this needs {needed_bytes} more. Yank what is old and have `entrepot gc` run, or ask for more:"
             f" `entrepot {command} quota {self.name} SIZE`.",
             quota_of=self.kind, quota_name=self.name, quota_bytes=self.quota_bytes, used_bytes=self.charged_bytes,
-            yanked_bytes=self.yanked_bytes, needed_bytes=needed_bytes,
+            yanked_bytes=self.yanked_bytes, needed_bytes=needed_bytes, available_bytes=self._left(0),
         )  # fmt: skip
 
     def promised(self, needed_bytes: int, reserved_bytes: int) -> Refusal:
@@ -103,8 +103,12 @@ class Usage:
             f" and {reserved_bytes} promised to uploads under way; this needs {needed_bytes}. Send it again when they"
             " have ended.",
             quota_of=self.kind, quota_name=self.name, quota_bytes=self.quota_bytes, used_bytes=self.charged_bytes,
-            reserved_bytes=reserved_bytes, needed_bytes=needed_bytes,
+            reserved_bytes=reserved_bytes, needed_bytes=needed_bytes, available_bytes=self._left(reserved_bytes),
         )  # fmt: skip
+
+    def _left(self, reserved_bytes: int) -> int:
+        """What the quota still has; where none was set nobody asks."""
+        return max(0, (self.quota_bytes or 0) - self.charged_bytes - reserved_bytes)
 
 
 @dataclass(frozen=True, slots=True)

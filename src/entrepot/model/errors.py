@@ -105,7 +105,8 @@ _ROWS: tuple[ErrorKind, ...] = (
     ErrorKind(
         "too_large",
         413,
-        "The file is larger than any file may be here; the limit is `upload_bytes_max`.",
+        "The file is larger than any file may be here; the limit is `upload_bytes_max`. Split it, or ask the operator"
+        " to raise `upload.upload_bytes_max`.",
     ),
     ErrorKind("too_large_for_volume", 413, "The file can never fit the volume that holds packages."),
     ErrorKind("not_a_package", 422, "The file is not a package of the kind that its name says."),
