@@ -41,7 +41,13 @@ def open_store(folder: Path, volumes: Volumes, stack: ExitStack) -> FolderStore:
     """The store in a data folder; what its file system lacks stands in the log. Raises Refusal."""
     store = stack.enter_context(FolderStore(folder, volumes.watch_of("blobs").ledger))
     limits = [*store.limits]
-    if proc.file_system(folder) == "btrfs":
+    kind = proc.file_system(folder)
+    if proc.is_remote(kind):
+        limits.append(
+            f"{kind}: SQLite's locks and shared memory, and the lock that keeps a second server away, are not to be"
+            " relied on there; put the data folder on a local disk"
+        )
+    if kind == "btrfs":
         limits.append(
             "btrfs copies on write: on a full volume deletes may be refused, unless the data folder was made with"
             " `chattr +C` before the first start"

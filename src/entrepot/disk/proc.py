@@ -17,6 +17,7 @@ DESCRIPTORS_MAX = 65_536
 _DELETED = " (deleted)"
 _BLOCK_BYTES = 512
 _EVERYWHERE = frozenset({"0.0.0.0", "::"})
+_REMOTE = frozenset({"nfs", "nfs4", "cifs", "smb3", "9p", "ceph", "glusterfs", "fuse", "virtiofs"})
 _LISTENS = "0A"  # TCP_LISTEN, as /proc/net/tcp has it
 
 
@@ -192,6 +193,12 @@ def file_system(folder: str | os.PathLike[str]) -> str:
         if path.is_relative_to(point) and len(point.parts) >= best:
             best, name = len(point.parts), fields[fields.index("-") + 1]
     return name
+
+
+def is_remote(kind: str) -> bool:
+    """Whether a file system of this type asks another machine or program for its bytes: there locks and shared memory
+    are not to be relied on."""
+    return kind in _REMOTE or kind.startswith("fuse.")
 
 
 def _mounts() -> list[list[str]]:

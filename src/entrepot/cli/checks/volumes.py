@@ -11,8 +11,6 @@ from entrepot.disk.volume import Volume
 from entrepot.settings.concerns import DiskSettings
 from entrepot.storage import probe
 
-_REMOTE = ("nfs", "nfs4", "cifs", "smb3", "9p", "ceph", "glusterfs", "fuse", "virtiofs")
-
 
 def check_file_systems(folder: Path) -> Iterator[Finding]:
     """Unnamed files, allocation, locks and syncs, where the packages are and where the catalog is."""
@@ -32,7 +30,7 @@ def _one(place: Path, *, incoming: Path) -> Iterator[Finding]:
     lacks = _lacks(place, incoming if incoming.is_dir() else place)
     for each in lacks:
         yield warning("file_system", f"{place} ({kind}): {each}")
-    remote = kind in _REMOTE or kind.startswith("fuse.")
+    remote = proc.is_remote(kind)
     if remote:
         yield warning(
             "file_system", f"{place} is on {kind}: SQLite's locks and shared memory are not to be relied on there",
