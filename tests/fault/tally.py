@@ -1,6 +1,7 @@
 """What the fault lanes count, so that each zero comes with the number of tries behind it.
 
-`FAULT_REPORT` names a file; every lane adds JSON lines to it, `{"lane": …, COUNTER: …}`. `bench/faults.py` sums them.
+`FAULT_REPORT` names a file; every lane adds JSON lines to it, `{"lane": …, COUNTER: …}`. `scripts/fault_report.py` sums
+them.
 """
 
 import json

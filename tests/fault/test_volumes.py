@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 
 from tests.fault.rig import Rig, running
-from tests.fault.routes import Route, every_route, fresh_deb, put_deb
+from tests.fault.routes import Route, every_route, fresh_deb, put_deb, yank
 from tests.support.process import run
 from tests.support.volumes import MIB, attach, loop_volume, tmpfs
 
@@ -38,6 +38,36 @@ def test_packages_on_a_volume_of_their_own(tmp_path: Path) -> None:
         rig.check()
         assert os.listdir(rig.data / "incoming") == [] if (rig.data / "incoming").exists() else True
         gone(rig, blobs, repository)
+
+
+def test_a_full_catalog_beside_roomy_packages(tmp_path: Path) -> None:
+    """Goal: an upload reserves on every volume that it writes, so that room for packages is not enough. Method: two
+    volumes; another program fills that of the catalog to the last byte: uploads name it, reads and tokens go on, a
+    yank and a collection work; then it goes away, and nothing is restarted. Seen to fail when an upload reserves
+    beside the packages alone."""
+    with tmpfs(tmp_path / "catalog", 96 * MIB) as catalog:
+        blobs = catalog.path / "data" / "blobs"
+        blobs.mkdir(parents=True)
+        with tmpfs(blobs, 64 * MIB), running(catalog.path / "data") as rig:
+            repository = rig.repository("acme/rows")
+            filename, data = fresh_deb(MIB)
+            stored = rig.send("PUT", f"/{repository}/debian/bookworm/{filename}", content=data)
+            rig.world.sent(repository, data, stored)
+            assert stored.status == 201
+            filler = catalog.fill()
+            refused = put_deb(rig, repository)
+            assert (refused.status, refused.code) == (503, "no_room")
+            assert f'"volume":"{rig.data}"' in refused.text
+            assert "takes no uploads now (READONLY" in refused.text  # by the ledger, not by SQLite after the body
+            assert refused.headers["retry-after"].isdigit()
+            assert rig.send("GET", f"/{repository}/debian/dists/bookworm/InRelease").status == 200
+            assert rig.send("GET", "/api/v2/tokens").status == 200
+            assert yank(rig, repository, filename, data).status == 200
+            assert '"files":1' in rig.send("POST", "/api/v2/gc", json={}).text
+            filler.unlink()
+            assert put_deb(rig, repository).status == 201
+            rig.check()
+            assert rig.stop() == 0
 
 
 def gone(rig: Rig, blobs: Path, repository: str) -> None:

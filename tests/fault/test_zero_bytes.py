@@ -5,6 +5,8 @@ other process gives its room back, uploads work again without a restart.
 """
 
 import json
+import os
+import sys
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -15,7 +17,7 @@ import httpx
 import pytest
 
 from tests.fault.rig import FULL, SETTLE_S, Rig
-from tests.fault.routes import TAIL_ENTRIES, Yank, put_deb
+from tests.fault.routes import TAIL_ENTRIES, ChunkedDebPut, DebPut, Form, Maven, RpmPut, Yank, put_deb
 from tests.support.process import run
 from tests.support.volumes import MIB, FileSystem, Volume, loop_volume, tmpfs
 
@@ -108,23 +110,38 @@ def stop_and_start_at_zero(rig: Rig, volume: Volume, kind: str, repository: str,
 
 
 def refused(rig: Rig, repository: str) -> None:
-    """An upload gets 503 with advice and figures, and not at once: a quick refusal attracts traffic."""
-    started = time.monotonic()
-    answer = put_deb(rig, repository)
-    assert (answer.status, answer.code) == (503, "no_room"), answer.text
-    assert answer.headers["retry-after"].isdigit()
-    body = json.loads(answer.text)
-    assert {"volume", "needed_bytes", "available_bytes"} <= set(body)
-    assert "entrepot gc" in body["detail"]
-    assert time.monotonic() - started >= 0.2
+    """An upload gets 503 with advice and figures, and not at once: a quick refusal attracts traffic. By every way in:
+    with a length and without, as a form, as an .rpm, as Maven's files."""
+    for route in (DebPut(), ChunkedDebPut(), Form(), RpmPut(), Maven()):
+        started = time.monotonic()
+        answer = route.act(rig, repository)
+        assert (answer.status, answer.code) == (503, "no_room"), f"{route.name}: {answer.text}"
+        assert answer.headers["retry-after"].isdigit()
+        body = json.loads(answer.text)
+        assert {"volume", "needed_bytes", "available_bytes"} <= set(body)
+        assert "entrepot gc" in body["detail"]
+        assert time.monotonic() - started >= 0.2, route.name
+
+
+def commands_work(rig: Rig) -> None:
+    """The program's own commands, which an operator and a container's health check run then."""
+    program = str(Path(sys.executable).with_name("entrepot"))
+    env = os.environ | {"ENTREPOT_URL": rig.url, "ENTREPOT_TOKEN": rig.admin_token, "HOME": str(rig.data.parent)}
+    at = ["--admin-url", f"http://127.0.0.1:{rig.admin_port}"]
+    for words in (["gc"], ["disk"], ["health", "--live", *at]):
+        assert run([program, *words], env=env).stderr == "", words
+    asked = run([program, "health", *at], env=env, check=False)
+    assert (asked.rc, asked.stderr) == (1, "")
+    assert "uploads   READONLY" in asked.stdout
 
 
 def works_at_zero(rig: Rig, repository: str, route: Yank) -> None:
-    """Reads, tokens, probes, a yank that rewrites a segment, a collection that frees it."""
+    """Reads, tokens, probes, commands, a yank that rewrites a segment, a collection that frees it."""
     assert rig.send("GET", f"/{repository}/debian/dists/bookworm/InRelease").status == 200
     assert rig.send("GET", "/api/v2/tokens").status == 200
     figures = httpx.get(f"http://127.0.0.1:{rig.admin_port}/metrics", trust_env=False, timeout=30).text
     assert f'entrepot_volume_state{{state="READONLY",volume="{rig.data}"}} 1.0' in figures
+    commands_work(rig)
     gone = route.act(rig, repository)
     assert gone.status == 200, gone.text
     deadline = time.monotonic() + SETTLE_S

@@ -115,7 +115,7 @@ def test_nobody_there_nobody_ends(tmp_path: Path) -> None:
 @pytest.mark.fault
 def test_the_way_out_needs_no_disk(tmp_path: Path) -> None:
     """Goal: a node retires, and starts again, while its volume has not one byte. Method: a tmpfs that another program
-    has filled; 75, then reads, probes and `entrepot health` of the next process.
+    has filled; 75, then reads and probes of the next process.
     """
     with (
         tmpfs(tmp_path / "disk", 128 * MIB) as volume,

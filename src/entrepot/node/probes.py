@@ -1,4 +1,4 @@
-"""What probes say: each endpoint answers one question, for one kind of consumer (docs/admin).
+"""What probes say: each endpoint answers one question, for one kind of consumer (docs/operate.md).
 
 Causes that a restart or another node cannot cure (the volume of the packages, a full bucket, a read-only database) fail
 no probe: taking nodes away would only spread the trouble.
