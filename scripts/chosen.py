@@ -249,6 +249,11 @@ MUTANTS = (
         f"{WATCH}::test_a_stalled_sync_breaks",
     ),
     Mutant(
+        "allocation-timed",
+        (("disk/ledger.py", "            with self._ledger.volume.observer.calling():", "            if True:"),),
+        f"{WATCH}::test_a_call_that_hangs_breaks",
+    ),
+    Mutant(
         "sample-at-admission",
         (("disk/watch.py", "            self._take(now, reserved_bytes, reserved_inodes)\n", ""),),
         f"{WATCH}::test_full_refuses_uploads_and_not_indexes",

@@ -22,3 +22,7 @@ class Told:
         """See `entrepot.disk.volume.Observer`."""
         self.syncs += 1
         return nullcontext()
+
+    def calling(self) -> AbstractContextManager[None]:
+        """See `entrepot.disk.volume.Observer`."""
+        return nullcontext()

@@ -15,6 +15,7 @@ from entrepot.model.limits import MIB
 from entrepot.observe import metrics
 from entrepot.observe.clock import FixedClock
 from entrepot.settings import DiskSettings
+from entrepot.storage.folder import FolderStore
 from tests.disk.mounts import loop_ext4, make_ext4, needs_root, open_descriptors, tmpfs
 from tests.support.guarded import guarded
 
@@ -222,6 +223,44 @@ def test_a_stalled_sync_breaks(watch: Watch, clock: FixedClock) -> None:
     end.set()
     thread.join()
     assert watch.hung_s() == 0
+    clock.advance(SETTINGS.probe_s + 1)
+    watch.tick()
+    assert state_of(watch) is State.OK
+
+
+@pytest.mark.parametrize("call", ["open_tmpfile", "fallocate", "write", "sync_file_range", "link_fd", "listdir"])
+def test_a_call_that_hangs_breaks(watch: Watch, folder: Path, clock: FixedClock, call: str) -> None:
+    """Goal: a disk that hangs in another call than fsync is noticed too, and who comes next is refused and does not
+    wait behind it for the ledger's lock. Method: each call on an upload's way hangs once, and that of the watch's own
+    look at the ballast; 21 s pass; a reservation; it comes back; a trial. Seen to fail with fsync alone timed."""
+    inside, end = threading.Event(), threading.Event()
+
+    def hook(name: str, _nth: int, _args: tuple[object, ...]) -> None:
+        if name == call and not inside.is_set() and threading.current_thread() is thread:
+            inside.set()
+            end.wait(60)
+
+    def work() -> None:
+        if call == "listdir":
+            watch.tick()
+            return
+        with store.stage(9 * MIB) as staged:
+            staged.write(bytes(9 * MIB))
+            staged.commit("0" * 64)
+
+    with FolderStore(folder, watch.ledger) as store:
+        thread = threading.Thread(target=work)
+        fs.set_hook(hook)
+        try:
+            thread.start()
+            assert inside.wait(60)
+            clock.advance(SETTINGS.stall_s + 1)
+            assert state_of(watch) is State.BROKEN
+            assert refused(watch).code == "storage_failed"
+        finally:
+            end.set()
+            thread.join()
+            fs.set_hook(None)
     clock.advance(SETTINGS.probe_s + 1)
     watch.tick()
     assert state_of(watch) is State.OK

@@ -292,13 +292,14 @@ class Reservation:
         """The result of a call that takes room; for an index once more when it finds none and there is ballast. The
         ledger's lock is held. Raises Refusal ``no_room`` or ``storage_failed``."""
         try:
-            try:
-                return call()
-            except OSError as error:
-                lacks_room = self._vital and error.errno in fs.NO_ROOM_ERRNOS
-                if not lacks_room or not self._ledger._give(need_bytes + ASSIST_BYTES, need_inodes):
-                    raise
-                return call()
+            with self._ledger.volume.observer.calling():  # it holds the lock: who waits for it must not wait for ever
+                try:
+                    return call()
+                except OSError as error:
+                    lacks_room = self._vital and error.errno in fs.NO_ROOM_ERRNOS
+                    if not lacks_room or not self._ledger._give(need_bytes + ASSIST_BYTES, need_inodes):
+                        raise
+                    return call()
         except OSError as error:
             refuse(error, self._ledger.volume, needed_bytes=need_bytes or None)
 

@@ -20,6 +20,9 @@ class Observer(Protocol):
     def syncing(self) -> AbstractContextManager[None]:
         """Around a call that waits for the disk: measures it, and notices one that does not come back."""
 
+    def calling(self) -> AbstractContextManager[None]:
+        """Around other calls that may wait for it: notices those that do not come back."""
+
 
 class Unobserved:
     """Nobody wants to know; for tests and tools that hold a volume alone."""
@@ -28,6 +31,10 @@ class Unobserved:
         """Nothing."""
 
     def syncing(self) -> AbstractContextManager[None]:
+        """Nothing."""
+        return nullcontext()
+
+    def calling(self) -> AbstractContextManager[None]:
         """Nothing."""
         return nullcontext()
 

@@ -10,7 +10,7 @@ import os
 import threading
 from collections import Counter
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import AbstractContextManager, contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -129,7 +129,7 @@ class Watch:
         self._tell()
 
     def _keep_ballast(self, now: Measure, state: State) -> None:
-        with self.ledger.lock:  # whoever gives it up holds this lock too
+        with self.ledger.lock, self._timed():  # whoever gives it up holds this lock too
             self._ballast.look()
             if state in (State.OK, State.PRESSURE):
                 self._ballast.restore(now)
@@ -228,6 +228,10 @@ class Watch:
         finally:
             metrics.fsync_seconds.labels(self.volume.name).observe(self._clock.monotonic() - started)
 
+    def calling(self) -> AbstractContextManager[None]:
+        """See :class:`~entrepot.disk.volume.Observer`."""
+        return self._timed()
+
     @contextmanager
     def _timed(self) -> Iterator[None]:
         """Around a call that may hang: for as long as it runs, its age is known."""
@@ -250,7 +254,8 @@ class Watch:
         if not due:
             return
         try:
-            self._trial()
+            with self._timed():
+                self._trial()
         except OSError as error:
             self._count(error)
             with self._lock:

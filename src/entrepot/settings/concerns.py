@@ -282,7 +282,10 @@ class DiskSettings(Concern):
         " attract uploads. 0: none.",
     )
     stall_s: float = Field(
-        default=20.0, gt=0, le=600, description="Seconds without an end after which an fsync counts as failed."
+        default=20.0,
+        gt=0,
+        le=600,
+        description="Seconds without an end after which an fsync, a write or an allocation counts as failed.",
     )
     probe_s: float = Field(
         default=30.0,

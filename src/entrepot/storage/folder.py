@@ -184,10 +184,11 @@ class FolderStore:
         path = f"{key[:2]}/{key}"
         self._unconfirmed.add(key)  # before the name: whoever sees the name finds the key here, or its row
         try:
-            if name is None:
-                fs.link_fd(fd, path, dst_dir_fd=self._blobs)
-            else:
-                fs.rename(name, path, src_dir_fd=self._incoming, dst_dir_fd=self._blobs)
+            with self._ledger.volume.observer.calling():
+                if name is None:
+                    fs.link_fd(fd, path, dst_dir_fd=self._blobs)
+                else:
+                    fs.rename(name, path, src_dir_fd=self._incoming, dst_dir_fd=self._blobs)
             try:
                 self._syncs[int(key[:2], 16)].sync()
             except BaseException:
@@ -366,13 +367,14 @@ class StagedFile:
         if self._broken:
             raise RuntimeError("a write to this staged file failed; it can only be aborted")
         view = memoryview(chunk).cast("B")
-        before = self._size
+        before, observer = self._size, self._store.ledger.volume.observer
         try:
             self._make_room(fd, before + len(view))
-            if not fs.write_all(fd, view):
-                self._store.ledger.volume.observer.failed(OSError(errno.ENOSPC, "short write"), writing=True)
-            self._size = before + len(view)
-            self._write_back(fd, before)
+            with observer.calling():
+                if not fs.write_all(fd, view):
+                    observer.failed(OSError(errno.ENOSPC, "short write"), writing=True)
+                self._size = before + len(view)
+                self._write_back(fd, before)
         except OSError as error:
             self._broken = True
             self._store._fail(error, needed_bytes=len(view), writing=True)
