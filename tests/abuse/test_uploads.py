@@ -80,11 +80,12 @@ class Site:
         body = deb_bytes(name, "1.0") if content is None else content
         return self.client.put(self.path(name), content=body)
 
-    def begin(self, name: str, headers: str) -> socket.socket:
-        """A connection with the head of a PUT sent."""
+    def begin(self, name: str, headers: str, line: str = "") -> socket.socket:
+        """A connection with the head of a PUT sent, or of another request."""
         connection = socket.create_connection((self.server.address, self.server.port), timeout=120)
         token = basic(self.server.admin_token)
-        head = f"PUT {self.path(name)} HTTP/1.1\r\nHost: x\r\nAuthorization: {token}\r\n{headers}\r\n\r\n"
+        line = line or f"PUT {self.path(name)}"
+        head = f"{line} HTTP/1.1\r\nHost: x\r\nAuthorization: {token}\r\n{headers}\r\n\r\n"
         connection.sendall(head.encode())
         return connection
 
@@ -184,12 +185,22 @@ def test_a_body_in_crumbs_is_a_body(clean: Site) -> None:
     assert len(content) > 10_000
 
 
+WAYS_IN = {
+    "put": "",
+    "form": "POST /api/v1/repos/{repository}/packages.json",
+    "contents": "POST /api/v1/repos/{repository}/packages/contents.json",
+    "push": "POST /api/v2/repos/{repository}/packages?filename=huge_1_all.deb&distribution=debian/bookworm",
+}
+
+
 @pytest.mark.parametrize("expect", ["", "\r\nExpect: 100-continue"], ids=["plain", "expect"])
-def test_ten_terabytes_are_refused_by_their_head(clean: Site, expect: str) -> None:
-    """Goal: what can never fit is a 413 with both numbers and the remedy before a byte of it. Method: a declared 10 TB,
-    of which nothing is sent.
+@pytest.mark.parametrize("way", WAYS_IN)
+def test_ten_terabytes_are_refused_by_their_head(clean: Site, expect: str, way: str) -> None:
+    """Goal: what can never fit is a 413 with both numbers and the remedy before a byte of it; so on every way in.
+    Method: a declared 10 TB, of which nothing is sent.
     """
-    with clean.begin("huge", f"Content-Length: {TEN_TB}{expect}") as connection:
+    headers = f"Content-Type: multipart/form-data; boundary=x\r\nContent-Length: {TEN_TB}{expect}"
+    with clean.begin("huge", headers, WAYS_IN[way].format(repository=clean.repository)) as connection:
         answer = connection.recv(65536)
     assert answer.startswith(b"HTTP/1.1 413 "), answer
     assert b'"code":"too_large"' in answer
