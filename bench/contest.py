@@ -18,7 +18,9 @@ from bench.peers.aptly import REPOSITORY as APTLY_REPOSITORY
 from bench.peers.nginx import Nginx
 from bench.push import Client
 from bench.synthetic import Item
+from entrepot import __version__
 from tests.support.gpg import GpgHome
+from tests.support.process import run
 from tests.support.server import ServerProcess
 
 TIMEOUT_S = 60.0
@@ -65,6 +67,9 @@ class Contestant(Protocol):
 
     name: str
 
+    def version(self) -> str:
+        """Which one it is, as it says itself."""
+
     def upload(self, item: Item) -> tuple[str, Reply]:
         """Send one package as its manual says; (``DONE`` or the step that failed, the last answer)."""
 
@@ -98,6 +103,10 @@ class Ours:
             with Client.of(running) as client:
                 client.create_repository(REPOSITORY)
             yield cls(running)
+
+    def version(self) -> str:
+        """See :class:`Contestant`."""
+        return __version__
 
     def upload(self, item: Item) -> tuple[str, Reply]:
         """One PUT; 201 says that the signed index lists it."""
@@ -136,6 +145,10 @@ class NginxDav:
         del outside
         with Nginx(folder) as nginx:
             yield cls(nginx, folder)
+
+    def version(self) -> str:
+        """See :class:`Contestant`."""
+        return run(["nginx", "-v"]).stderr.strip().rpartition("/")[2]
 
     def upload(self, item: Item) -> tuple[str, Reply]:
         """One PUT; it makes no index and does not sync."""
@@ -182,6 +195,10 @@ class AptlyApi:
             aptly.publish()
             with aptly:
                 yield cls(aptly)
+
+    def version(self) -> str:
+        """See :class:`Contestant`."""
+        return run(["aptly", "version"]).stdout.split()[-1]
 
     def upload(self, item: Item) -> tuple[str, Reply]:
         """Three requests; the second one reports failure inside a 200."""

@@ -120,6 +120,11 @@ class Pulp:
                 return state, answer
             time.sleep(0.2)
 
+    def version(self) -> str:
+        """Of pulpcore, its plugin coming with it."""
+        found = Path(os.environ["BENCH_PULP"]).glob("lib/python3*/site-packages/pulpcore-*.dist-info")
+        return next((path.stem.partition("-")[2] for path in found), "unknown")
+
     def upload(self, item: Item) -> tuple[str, Reply]:
         """A form, and the task that it starts: the file is in a published repository once the task is completed."""
         boundary = uuid.uuid4().hex

@@ -64,6 +64,7 @@ class Outcome:
     """What became of one contestant; sizes in bytes, ``after_s`` infinite when it did not come back."""
 
     name: str
+    version: str
     tally: Tally
     over_bytes: int
     over_inodes: int
@@ -126,6 +127,7 @@ def one(context: Context, volume: LoopVolume, enter: Enter) -> Outcome:
         left = [path.stat().st_size for path in server.left()]
         outcome = Outcome(
             server.name,
+            server.version(),
             tally,
             over_bytes=room_bytes - volume.free_bytes() - stored_bytes,
             over_inodes=inodes - volume.free_inodes() - len(tally.acknowledged),
@@ -189,6 +191,7 @@ def _recover(context: Context, server: Contestant, outcome: Outcome) -> None:
 def compare(outcomes: Sequence[Outcome]) -> str:
     """A Markdown table: one column for each contestant."""
     lines = [
+        ("version", [each.version for each in outcomes]),
         ("uploads stored", [f"{len(each.tally.acknowledged)} of {each.tally.answers.total()}" for each in outcomes]),
         ("last answers", [each.answers() for each in outcomes]),
         ("500, resets, time-outs", [str(each.broken()) for each in outcomes]),
