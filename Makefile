@@ -54,7 +54,7 @@ bench: setup ## Measure against the bars of docs/PROMISES.md (BENCH_ARGS= picks 
 	@scripts/install-test-packages.sh
 	$(BIN)/python -m bench $(BENCH_ARGS)
 
-fault: setup ## The fault programme at full length, what its tests notice, and bench/FAULTS.json (hours; five at most)
+fault: setup ## The fault programme at full length, what its tests notice, and bench/FAULTS.json (hours; never above five)
 	@scripts/install-test-packages.sh
 	@scripts/run-faults.sh $(PYTEST_ARGS)
 

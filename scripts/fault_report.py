@@ -90,7 +90,7 @@ def rows(document: Mapping[str, Any]) -> list[tuple[str, str, str]]:
             shown.append((what, NOT_MEASURED, ""))
             continue
         bad = sum(counters.get(name, 0) for name in names)
-        bound = f"below {3 / tried:.2%}" if not bad else "**not zero**"
+        bound = f"below {300 / tried:.2g} %" if not bad else "**not zero**"
         shown.append((what, f"{bad} of {tried:,} {_WORDS[tries]}", bound))
     if seconds := counters.get("storm_s"):
         rate = counters["storm_publications"] / seconds
@@ -103,7 +103,8 @@ def rows(document: Mapping[str, Any]) -> list[tuple[str, str, str]]:
         shown.append((f"{flood:,} publications flat out", text, ""))
     if times := sorted(document["accepting_again_s"]):
         middle = times[len(times) // 2]
-        shown.append(("From space returned to the next upload taken", f"median {middle} s, most {times[-1]} s", ""))
+        what = "From space returned on a READONLY volume to the next upload taken (the state is left after 60 s)"
+        shown.append((what, f"median {middle} s, most {times[-1]} s", ""))
     if mutants := document["mutants"]:
         made = sum(len(names) for names in mutants.values())
         killed = len(mutants.get("killed", []))

@@ -113,7 +113,7 @@ BARS: Sequence[tuple[str, str]] = (
     ("leak", "A leaked file or descriptor at 100,000 packages is named with its path or process within 60 s"),
     (
         "full_disk",
-        "Twice what fits on a volume, then space returns: no 500, reset, file left or failed read; back within 30 s",
+        "Twice what fits, then space returns: no 500, reset, file left or failed read; back from SHED within 30 s",
     ),
     (
         "backup",
